@@ -1,0 +1,57 @@
+"""Checkpoints on the image clock: the last, the best so far, and with the last one the end of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightning_gen.callbacks.metrics import Metrics
+from lightning_gen.callbacks.timed import Timed
+from lightning_gen.module import GenerativeModule
+
+
+class Checkpoint(Timed):
+    """Writes checkpoints/last.ckpt, and best.ckpt when the watched score is better than ever before.
+
+    Stands after `metrics` in the list of callbacks, so the score it sees belongs to the weights it saves.
+
+    Args:
+        every_kimg: Thousands of images between two checkpoints.
+        monitor: Score that decides which is best, lower is better; the first Fréchet distance where left out.
+    """
+
+    def __init__(self, every_kimg: float | None = None, monitor: str | None = None):
+        super().__init__(every_kimg or 0.0)
+        self.monitor = monitor
+        self.best = float("inf")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The untrained model is not worth a file."""
+
+    def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
+        """Save on every rank together; rank 0 writes."""
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        score = self._score(trainer, module)
+        better = score is not None and score < self.best
+        if better:
+            assert score is not None
+            self.best = score  # before saving: the file must know it is the best
+            trainer.save_checkpoint(folder / "best.ckpt")
+        trainer.save_checkpoint(folder / "last.ckpt")
+
+    def _score(self, trainer: pl.Trainer, module: GenerativeModule) -> float | None:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Metrics) and callback.scored_at == module.clock.images:
+                watched = self.monitor or next((name for name in callback.latest if name.startswith("fid/")), None)
+                return callback.latest.get(watched) if watched else None
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far survives a resume."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self.best = state_dict["best"]

@@ -1,0 +1,56 @@
+"""Grids of samples from fixed latents: the same images, growing up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from torch import Tensor
+
+from lightning_gen import images
+from lightning_gen.callbacks.timed import Timed
+from lightning_gen.module import GenerativeModule
+
+
+class Samples(Timed):
+    """Writes samples/*.png into the run directory and the same picture to every logger that takes pictures.
+
+    Args:
+        every_kimg: Thousands of images between two grids; 0 draws none.
+        count: Images in a grid.
+        seed: Names the latents.
+    """
+
+    def __init__(self, every_kimg: float | None = None, count: int = 64, seed: int = 0):
+        super().__init__(every_kimg or 0.0)
+        self.count = count
+        self.seed = seed
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Off when the interval is 0."""
+        if self.every_kimg > 0:
+            super().on_train_start(trainer, pl_module)
+
+    def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
+        """Every rank draws (a model may communicate); rank 0 writes."""
+        drawn = module.sample(self.count, seed=self.seed)
+        if not trainer.is_global_zero:
+            return
+        # a model that has diverged draws NaN: show it black rather than end the run over a picture
+        picture = images.grid(images.to_uint8(torch.nan_to_num(drawn, nan=-1.0)).cpu())
+        folder = Path(trainer.default_root_dir) / "samples"
+        images.save_png(images.enlarge(picture), folder / f"{module.clock.images:012d}.png")
+        for logger in trainer.loggers:
+            show(logger, "samples", picture, module.clock.images)
+
+
+def show(logger: Logger, key: str, picture: Tensor, step: int) -> None:
+    """Hand a picture (C, H, W) uint8 to a logger, where it has a way to take one."""
+    log_image: Any = getattr(logger, "log_image", None)
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(key, picture, step)
+    elif log_image is not None:
+        log_image(key, [picture.permute(1, 2, 0).numpy()], step=None)

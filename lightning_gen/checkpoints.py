@@ -1,0 +1,107 @@
+"""Checkpoints: written whole or not at all, loaded without running any code from the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lightning_gen import registry
+from lightning_gen.errors import UserError
+from lightning_gen.module import ORIGIN, GenerativeModule
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Temporary file in the same folder, fsync, replace: a crash at any moment leaves the previous checkpoint intact.
+
+    Lightning's own goes through the system's temporary folder, and across file systems copies onto the live file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write `checkpoint` to `path`.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written.
+        """
+        path = Path(path)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+            _sync_folder(path.parent)
+        except (OSError, RuntimeError) as reason:
+            # torch's zip writer reports a full disk as a RuntimeError
+            unfinished.unlink(missing_ok=True)
+            kept = "; the previous one is intact" if path.exists() else ""
+            raise UserError(f"cannot write the checkpoint {path}: {_first_line(reason)}{kept}") from reason
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint; tensors and plain values only."""
+        return read(Path(path), map_location)
+
+
+def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint file.
+
+    Raises:
+        UserError: no such file, a damaged file, or one that lightning_gen did not write.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as reason:  # a damaged zip raises half a dozen different types
+        others = sorted(p.name for p in path.parent.glob("*.ckpt") if p.name != path.name)
+        advice = f"\nbeside it there is {' and '.join(others)}" if others else ""
+        raise UserError(f"the checkpoint {path} is damaged or not a checkpoint ({_first_line(reason)}){advice}") from reason
+    if not isinstance(content, dict) or ORIGIN not in content:
+        raise UserError(f"{path} was not written by lightning_gen: it does not say which model it holds")
+    return content
+
+
+def find(run: str | Path) -> Path:
+    """The checkpoint file that a user means by a run directory (its last one) or by the file itself."""
+    path = Path(run)
+    if path.is_dir():
+        last = path / "checkpoints" / "last.ckpt"
+        if not last.is_file():
+            raise UserError(f"{path} holds no checkpoint (expected {last})")
+        return last
+    if not path.exists():
+        raise UserError(f"there is no run or checkpoint {path}")
+    return path
+
+
+def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[GenerativeModule, dict[str, Any]]:
+    """The model of a checkpoint, ready to sample, and what the checkpoint says of its origin."""
+    content = read(path)
+    origin = content[ORIGIN]
+    model_class = registry.load(origin["model"])
+    model: GenerativeModule = model_class(**content["hyper_parameters"])
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as reason:
+        raise UserError(
+            f"{path} was written by {origin['model']} of {origin['distribution']} {origin['version']} "
+            f"and does not fit the one installed: {_first_line(reason)}"
+        ) from reason
+    return model.to(device).eval(), origin
+
+
+def _sync_folder(folder: Path) -> None:
+    if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a folder cannot be opened
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _first_line(reason: BaseException) -> str:
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0]

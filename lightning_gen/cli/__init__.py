@@ -1,0 +1,51 @@
+"""`lgen`: one file a verb. Nothing heavy is imported before a verb has checked what it can without it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import click
+
+from lightning_gen import __version__
+from lightning_gen.errors import UserError, nearest
+
+VERBS = ("fit", "sample", "models", "data", "extractors", "doctor")
+
+
+class _Shown(click.ClickException):
+    """A user's mistake: the message alone, exit code 2."""
+
+    exit_code = 2
+
+
+class _Verbs(click.Group):
+    """Imports a verb's file when the verb is used, and turns a UserError into its message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        return importlib.import_module(f"lightning_gen.cli.{name}").command  # type: ignore[no-any-return]
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in VERBS:
+            raise _Shown(f"there is no `lgen {args[0]}`{nearest(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as mistake:
+            if os.environ.get("LGEN_DEBUG"):
+                raise
+            raise _Shown(str(mistake)) from mistake
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lgen")
+def main() -> None:
+    """Experiments with generative image models: train, sample, score, compare."""

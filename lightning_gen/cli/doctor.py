@@ -1,0 +1,94 @@
+"""`lgen doctor`: what this machine has, before time is spent on it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+
+import click
+
+from lightning_gen import __version__, registry
+from lightning_gen.errors import UserError
+
+LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "jsonargparse", "wandb")
+
+
+@click.command("doctor")
+@click.option("--data", metavar="DIR|ARCHIVE", help="Also look at this set of images.")
+def command(data: str | None) -> None:
+    """Check devices, versions, plugins, extractor weights and, with --data, a set of images. Exit code 1 on a problem."""
+    problems = [*_machine(), *_plugins(), *_extractors()]
+    if data is not None:
+        problems += _images(data)
+    for problem in problems:
+        click.echo(f"PROBLEM  {problem}")
+    click.echo("no problem found" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}")
+    sys.exit(1 if problems else 0)
+
+
+def _machine() -> list[str]:
+    import torch
+
+    click.echo(f"lightning-gen {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    click.echo(", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES))
+    click.echo(f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        click.echo(f"GPU {index}: {about.name}, {about.total_memory / 2**30:.0f} GiB")
+    if not torch.cuda.is_available():
+        click.echo("GPU: none that torch can use")
+    return []
+
+
+def _plugins() -> list[str]:
+    problems = []
+    for kind, word in registry.KINDS.items():
+        ready = []
+        for part in registry.parts(kind):
+            try:
+                registry.load(part.name, kind)
+                ready.append(part.name)
+            except UserError as reason:
+                problems.append(str(reason))
+        click.echo(f"{word}s: {', '.join(dict.fromkeys(ready))}")
+    return problems
+
+
+def _extractors() -> list[str]:
+    for part in registry.parts("extractors"):
+        try:
+            extractor = registry.load(part.name, "extractors")(download=False) if part.name != "tiny" else None
+            extractor = extractor or registry.load(part.name, "extractors")()
+            click.echo(f"weights of {part.name}: {extractor.weights_digest}")
+        except UserError:
+            # not a problem: they are wanted only by who asks for this extractor, and can be downloaded then
+            click.echo(f"weights of {part.name}: not on this machine (`lgen extractors {part.name}` says how to get them)")
+    return []
+
+
+def _images(root: str) -> list[str]:
+    import numpy as np
+
+    from lightning_gen.data.folder import Folder
+
+    try:
+        source = Folder(root=root)
+    except UserError as reason:
+        return [str(reason)]
+    rows = source.read(np.arange(min(len(source), 2000)))["image"].float()
+    classes = f"{source.num_classes} classes" if source.num_classes else "no classes"
+    click.echo(f"{root}: {len(source):,} images, {classes}, split {source.split}; mean {rows.mean():.0f}, deviation {rows.std():.0f} of 255")
+    for note in source.notes:
+        click.echo(f"  {note}")
+    problems = []
+    if len(source) < 2048:
+        problems.append(f"{root} has {len(source)} images: a score against fewer than 2,048 says little")
+    if source.num_classes == 1:
+        problems.append(f"{root} has a single class, {source.class_names[0]!r}: every label would be 0")
+    if float(rows.flatten(1).std(dim=1).median()) < 2:
+        problems.append(f"{root}: most images are one plain colour")
+    if len(np.unique(rows.flatten(1).numpy(), axis=0)) < 0.9 * len(rows):
+        problems.append(f"{root}: more than a tenth of the first {len(rows)} images are copies of others")
+    return problems

@@ -1,0 +1,35 @@
+"""`lgen extractors`: which feature extractors are installed, and whether their weights are at hand."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lightning_gen import registry
+from lightning_gen.cli import listing
+from lightning_gen.errors import UserError
+
+
+@click.command("extractors")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def command(name: str | None, as_json: bool) -> None:
+    """List the installed extractors; with NAME: features, resize, and whether its weights can be loaded."""
+    if name is None:
+        listing.installed("extractors", as_json)
+        return
+    cls = registry.load(name, "extractors")
+    part = registry.part(name, "extractors")
+    about = {"name": name, "distribution": part.distribution, "version": part.version, "help": listing.first_line(cls)}
+    try:
+        ready = cls()
+        about |= {"features": ready.feature_dim, "classes": ready.logit_dim, "resize": ready.resize}
+        about |= {"weights": ready.weights_digest, "state": "ready"}
+    except UserError as reason:
+        about["state"] = str(reason)
+    if as_json:
+        click.echo(json.dumps(about, indent=2))
+        return
+    for key, value in about.items():
+        click.echo(f"{key:14} {value}")

@@ -1,0 +1,74 @@
+"""`lgen fit`: train a model."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command("fit", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--model", metavar="NAME", help="Registered model; `lgen models` lists them.")
+@click.option("--data", metavar="NAME", help="Registered data source; `shapes`, which needs no files, by default.")
+@click.option("--preset", metavar="NAME", help="The model's `paper`, `quick`, … settings.")
+@click.option("--config", metavar="FILE", help="Settings as YAML; a run's run.yaml is one.")
+@click.option("--out", metavar="DIR", help="The run directory; runs/MODEL-DATA-N by default.")
+@click.option("--resume", metavar="RUN", help="Go on exactly where this run was, also after a crash.")
+@click.option("--logger", multiple=True, metavar="NAME", help="tensorboard (default), csv, wandb or none; repeatable.")
+@click.option("--callback", "callbacks", multiple=True, metavar="NAME", help="A registered callback to add; repeatable.")
+@click.option("--print-config", is_flag=True, help="Show all resolved settings and stop.")
+@click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--kimg N] [--seed N] [--GROUP.KEY VALUE]…")
+def command(
+    model: str | None,
+    data: str | None,
+    preset: str | None,
+    config: str | None,
+    out: str | None,
+    resume: str | None,
+    logger: tuple[str, ...],
+    callbacks: tuple[str, ...],
+    print_config: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Train a model, on the embedded data if nothing is named.
+
+    Settings are --kimg N (budget in thousands of images), --seed N, and the groups --model.KEY, --data.KEY,
+    --trainer.KEY, --metrics.KEY, --samples.KEY, --checkpoint.KEY, --log.KEY, --progress.KEY. `lgen models NAME` and
+    `lgen data NAME` show those of a model and of a data source.
+    """
+    from lightning_gen import settings as resolution
+    from lightning_gen.errors import UserError
+
+    if resume is not None:
+        fixed = {"--model": model, "--data": data, "--preset": preset, "--config": config, "--out": out}
+        for option, value in fixed.items():
+            if value is not None:
+                raise UserError(f"{option} cannot be given with --resume: {resume} already says it")
+        resolved = resolution.resolve_resumed(Path(resume), settings, logger=logger, callbacks=callbacks)
+        folder = Path(resume)
+    else:
+        resolved = resolution.resolve(
+            settings, model=model, data=data, preset=preset, config=config, logger=logger, callbacks=callbacks
+        )
+    if print_config:
+        click.echo(resolved.to_yaml(), nl=False)
+        return
+
+    from lightning_gen import experiment  # torch and Lightning from here on
+
+    if resume is None:
+        # processes that Lightning starts for further devices run this same command and must find the same folder
+        folder = Path(os.environ.setdefault("LGEN_RUN", out or str(experiment.free_directory(resolved))))
+    began = time.monotonic()
+    finished = experiment.fit(resolved, folder, resume=resume is not None, say=click.echo)
+    minutes, seconds = divmod(round(time.monotonic() - began), 60)
+    click.echo(f"{resolved.model} on {resolved.data}: {finished.images_seen / 1000:g} kimg, {minutes} min {seconds:02d} s")
+    for name, value in finished.scores.items():
+        if not name.endswith("/std"):
+            click.echo(f"  {name:24} {value:.4g}")
+    if finished.grid:
+        click.echo(f"  {'samples':24} {finished.grid}")
+    click.echo(f"  {'run':24} {finished.folder}")
+    click.echo(f"more samples: lgen sample {finished.folder} --n 64 --grid grid.png")

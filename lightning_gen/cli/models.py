@@ -1,0 +1,63 @@
+"""`lgen models`: which models are installed, and everything about one of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from lightning_gen import registry
+from lightning_gen.cli import listing
+
+
+@click.command("models")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def command(name: str | None, as_json: bool) -> None:
+    """List the installed models; with NAME: paper, settings, presets, parameter counts."""
+    if name is None:
+        listing.installed("models", as_json)
+        return
+    cls = registry.load(name, "models")
+    part = registry.part(name, "models")
+    about = {
+        "name": name,
+        "distribution": part.distribution,
+        "version": part.version,
+        "paper": cls.paper,
+        "settings": listing.settings(cls),
+        "presets": {preset: _plain(values) for preset, values in cls.presets.items()},
+        "recipes": cls.recipes,
+        "parameters": {preset: parameters(cls(**values)) for preset, values in _on_meta(cls.presets)},
+    }
+    if as_json:
+        click.echo(json.dumps(about, indent=2))
+        return
+    click.echo(f"{name}: {listing.first_line(cls)}\n{cls.paper}\n{part.distribution} {part.version}\n")
+    click.echo("settings")
+    listing.settings_table("model", about["settings"])
+    for preset, values in about["presets"].items():
+        counts = ", ".join(f"{network} {count:,}" for network, count in about["parameters"][preset].items())
+        click.echo(f"\npreset {preset}: {counts} trainable parameters")
+        for key, value in [*((f"model.{k}", v) for k, v in values.items()), *cls.recipes.get(preset, {}).items()]:
+            click.echo(f"  --{key} {value}")
+
+
+def parameters(model: Any) -> dict[str, int]:
+    """Trainable parameters of each network; averaged copies have none."""
+    counts = {name: sum(p.numel() for p in net.parameters() if p.requires_grad) for name, net in model.named_children()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _on_meta(presets: dict[str, dict[str, Any]]) -> Any:
+    """Each preset inside `torch.device("meta")`: the largest networks are counted without memory."""
+    import torch
+
+    for preset, values in presets.items():
+        with torch.device("meta"):
+            yield preset, values
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

@@ -1,0 +1,56 @@
+"""`lgen sample`: draw images from a run or a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("sample")
+@click.argument("run", metavar="RUN|CKPT")
+@click.option("--n", type=click.IntRange(min=1), default=64, show_default=True, help="Number of images.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream of images.")
+@click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First image of the stream.")
+@click.option("--out", metavar="DIR", help="Write each image as a PNG, named by its index.")
+@click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
+@click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing.")
+@click.option("--device", default="cpu", show_default=True, help="Where to draw: cpu, cuda, cuda:1.")
+def command(
+    run: str, n: int, seed: int, start: int, out: str | None, grid: str | None, label: int | None, batch_size: int, device: str
+) -> None:
+    """Draw images from a run (its last checkpoint) or a checkpoint file. Image i of seed s is always the same."""
+    from lightning_gen.errors import UserError
+
+    if out is None and grid is None:
+        raise UserError("where to? --out DIR for single images, --grid FILE for one sheet")
+    if not Path(run).exists():
+        raise UserError(f"there is no run or checkpoint {run}")
+
+    import torch
+    from rich.progress import track
+
+    from lightning_gen import checkpoints, images
+
+    model, origin = checkpoints.load_model(checkpoints.find(run), device)
+    if label is not None and not model.num_classes:
+        raise UserError(f"{origin['model']} is not conditional: --label means nothing to it")
+    if label is not None and label >= model.num_classes:
+        raise UserError(f"--label {label}: the model knows classes 0 to {model.num_classes - 1}")
+    drawn = []
+    for first in track(range(0, n, batch_size), description="drawing", disable=n <= batch_size, transient=True):
+        count = min(batch_size, n - first)
+        condition = None if label is None else {"label": torch.full((count,), label)}
+        drawn.append(images.to_uint8(model.sample(count, seed=seed, start=start + first, condition=condition)).cpu())
+    pixels = torch.cat(drawn)
+    try:
+        if out is not None:
+            for i, image in enumerate(pixels):
+                images.save_png(image, Path(out) / f"{start + i:06d}.png")
+            click.echo(f"{n} images in {out}")
+        if grid is not None:
+            images.save_png(images.enlarge(images.grid(pixels)), Path(grid))
+            click.echo(f"{grid}")
+    except OSError as reason:
+        raise UserError(f"cannot write {reason.filename}: {reason.strerror}") from reason

@@ -1,0 +1,61 @@
+"""What every data source promises: rows by index, as uint8, without order and without chance."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Batch = dict[str, Any]
+"""`image` (B, C, H, W) uint8; `label` (B,) int64; paired, unpaired and other kinds add keys of their own."""
+
+
+class Source(ABC):
+    """Images that a model trains on or is scored against.
+
+    A source is a table: it knows its length and returns any rows at once. In which order rows are drawn, and
+    which of them are mirrored, is decided by `lightning_gen.data.stream` from (seed, images seen), so a resumed
+    run repeats and skips nothing.
+
+    Subclasses take typed keyword arguments: their signature and docstring are the settings under ``--data.``,
+    and set the attributes below in ``__init__``.
+    """
+
+    kind: ClassVar[Literal["image", "volume", "points"]] = "image"
+
+    image_shape: tuple[int, int, int]
+    """(channels, height, width) of every image."""
+    class_names: list[str]
+    """Name of every label, in the order of the labels; empty where there are no labels."""
+    split: str
+    """Which part of the set this is, as a passport names it: "train", "test", "all"."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, indices: np.ndarray) -> Batch:
+        """The rows `indices` (B,) int64, in that order, as tensors: `image` uint8 (B, *image_shape), `label` int64."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A hex digest of the content: equal digests mean equal pixels and labels in equal order."""
+
+    def augment(self, batch: Batch, chance: np.ndarray) -> Batch:
+        """The batch as training sees it.
+
+        `chance` (B,) holds one uniform number in [0, 1) for each row, a function of (seed, position in the
+        stream). The default changes nothing; sources of photographs mirror where their setting asks for it.
+        """
+        return batch
+
+    def class_counts(self) -> Tensor:
+        """How many rows each class has, (num_classes,) int64; sources with labels keep it cheap."""
+        return torch.zeros(self.num_classes, dtype=torch.int64)

@@ -1,0 +1,20 @@
+"""The one exception that means: the user can mend this."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What was asked cannot be done, and the message says why in the user's own words.
+
+    The command line prints the message alone, one or two lines, and exits with code 2. Anything else that is
+    raised is a bug of ours: traceback, code 1.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'progan'?`` for the known name nearest to `word`, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

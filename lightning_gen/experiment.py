@@ -1,0 +1,244 @@
+"""One run, straight down: data, model, run directory, loggers, callbacks, Trainer, fit. The one file that knows everybody."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from lightning_gen import checkpoints, records, registry
+from lightning_gen.callbacks.metrics import Metrics
+from lightning_gen.data.module import RunData
+from lightning_gen.data.source import Source
+from lightning_gen.errors import UserError
+from lightning_gen.module import GenerativeModule
+from lightning_gen.settings import Settings
+from lightning_gen.strategy import PerOptimizerDDP
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run leaves behind."""
+
+    folder: Path
+    images_seen: int
+    scores: dict[str, float]
+    grid: Path | None
+
+
+def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[str], Any] = print) -> Finished:
+    """Train until the clock reaches the budget; `resume` goes on from the last checkpoint in `out`.
+
+    `say` is handed the sentences that a user should read.
+
+    Raises:
+        UserError: the settings, the data or the run directory do not allow it. Nothing is written then.
+    """
+    values = settings.values
+    restored = _restorable(out) if resume else None
+    source = build_source(settings)
+    torch.manual_seed(values["seed"])  # initial weights
+    model = build_model(settings, source)
+    data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"], values["data"]["workers"])
+    if restored is not None:
+        _refuse_other_data(out, restored, source)
+    _prepare(out, settings, resume)
+    if "LOCAL_RANK" not in os.environ:
+        _introduce(settings, model, source, out, say)
+    attempt = records.next_attempt(out / "metrics.jsonl")
+    callbacks = [registry.load(name, "callbacks")(**values[name]) for name in values["callbacks"]]
+    with quiet():
+        trainer = pl.Trainer(
+            **_devices(values),
+            max_epochs=-1,
+            max_steps=math.ceil(round(values["kimg"] * 1000) / data.images_per_step),
+            default_root_dir=out,
+            logger=[records.RecordLogger(out, attempt), *_loggers(values["logger"], out, attempt)],
+            callbacks=callbacks,
+            plugins=[checkpoints.AtomicCheckpointIO()],
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_autolog_hparams=False,
+        )
+        if data.batch_size % trainer.world_size:
+            raise UserError(
+                f"--data.batch_size {data.batch_size} cannot be divided among {trainer.world_size} processes"
+            )
+        trainer.fit(model, datamodule=data, ckpt_path=restored, weights_only=True)
+    grids = sorted((out / "samples").glob("*.png"))
+    scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
+    return Finished(out, model.clock.images, scores, grids[-1] if grids else None)
+
+
+def build_source(settings: Settings) -> Source:
+    """The data source that the settings name, and what it has to say."""
+    source_class = registry.load(settings.data, "data")
+    keywords = {k: v for k, v in settings.values["data"].items() if k not in ("batch_size", "workers")}
+    source: Source = source_class(**_tuples(source_class, keywords))
+    settings.notes.extend(getattr(source, "notes", []))
+    return source
+
+
+def build_model(settings: Settings, source: Source) -> GenerativeModule:
+    """The model that the settings name, with the shape and the classes of the data."""
+    model_class = registry.load(settings.model, "models")
+    keywords = dict(settings.values["model"])
+    for name, found in (("image_shape", source.image_shape), ("num_classes", source.num_classes)):
+        if name not in keywords:
+            continue
+        wanted = tuple(keywords[name]) if name == "image_shape" else keywords[name]
+        if f"model.{name}" in settings.explicit and wanted != found:
+            raise UserError(f"--model.{name} {keywords[name]} does not match the data {settings.data}, which has {found}")
+        keywords[name] = found
+        settings.values["model"][name] = list(found) if name == "image_shape" else found
+    model: GenerativeModule = model_class(**_tuples(model_class, keywords))
+    model.seed = settings.values["seed"]
+    part = registry.part(settings.model, "models")
+    model.origin = {
+        "model": settings.model,
+        "distribution": part.distribution,
+        "version": part.version,
+        "preset": settings.preset,
+        "data": settings.data,
+        "data_digest": source.digest(),
+        "class_names": list(source.class_names),
+    }
+    return model
+
+
+def free_directory(settings: Settings) -> Path:
+    """runs/MODEL-DATA-N with the next free N."""
+    taken = {path.name for path in Path("runs").glob(f"{settings.model}-{settings.data}-*")}
+    number = next(n for n in range(1, len(taken) + 2) if f"{settings.model}-{settings.data}-{n}" not in taken)
+    return Path("runs") / f"{settings.model}-{settings.data}-{number}"
+
+
+def _prepare(out: Path, settings: Settings, resume: bool) -> None:
+    """The run directory with its run.yaml, after everything that can be checked was."""
+    if not resume and (out / "run.yaml").exists() and "LOCAL_RANK" not in os.environ:
+        raise UserError(f"{out} already holds a run: go on with `lgen fit --resume {out}`, or choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        unfinished = out / f".run.yaml.{os.getpid()}"
+        unfinished.write_text(settings.to_yaml())
+        os.replace(unfinished, out / "run.yaml")
+    except OSError as reason:
+        raise UserError(f"cannot write to --out {out}: {reason.strerror}") from reason
+
+
+def _introduce(
+    settings: Settings, model: GenerativeModule, source: Source, out: Path, say: Callable[[str], Any]
+) -> None:
+    channels, height, width = source.image_shape
+    networks = ", ".join(
+        f"{name} {sum(p.numel() for p in network.parameters()):,}"
+        for name, network in model.named_children()
+        if not name.endswith("_ema")
+    )
+    say(f"{settings.model} on {len(source):,} images of {settings.data}, {channels} x {height} x {width}; {networks} parameters")
+    for note in settings.notes:
+        say(f"  {note}")
+    say(f"  budget {settings.values['kimg']:g} kimg, run directory {out}")
+
+
+def _restorable(out: Path) -> Path | None:
+    """The checkpoint to go on from; None for a run that was stopped before its first one."""
+    last = out / "checkpoints" / "last.ckpt"
+    return last if last.exists() else None
+
+
+def _refuse_other_data(out: Path, checkpoint: Path, source: Source) -> None:
+    before = checkpoints.read(checkpoint)[checkpoints.ORIGIN]
+    if before["data_digest"] != source.digest():
+        raise UserError(f"the data of {out} changed since its last checkpoint: a resumed run must see the same images")
+
+
+def _devices(values: dict[str, Any]) -> dict[str, Any]:
+    """The user's Trainer settings, with our strategy where there are several processes."""
+    chosen = dict(values["trainer"])
+    if chosen.get("accelerator", "auto") == "auto" and not torch.cuda.is_available():
+        chosen["accelerator"] = "cpu"
+        if chosen.get("devices", "auto") == "auto":
+            chosen["devices"] = 1
+    if isinstance(chosen.get("devices"), str) and chosen["devices"].isdigit():
+        chosen["devices"] = int(chosen["devices"])
+    several = chosen.get("num_nodes", 1) > 1 or chosen.get("devices") not in (1, "auto", [0], "1")
+    several |= chosen.get("devices") == "auto" and torch.cuda.device_count() > 1
+    if chosen.get("strategy", "auto") == "auto" and several:
+        chosen["strategy"] = PerOptimizerDDP()
+    return chosen
+
+
+def _loggers(names: list[str], out: Path, attempt: int) -> list[Logger]:
+    """The asked-for loggers; wandb is imported only here, only when named."""
+    made: list[Logger] = []
+    for name in names:
+        if name == "tensorboard":
+            made.append(TensorBoardLogger(out, name="", version="tensorboard", default_hp_metric=False))
+        elif name == "csv":
+            # an existing version is deleted by the logger, so each attempt writes its own
+            made.append(CSVLogger(out, name="csv", version=attempt))
+        elif name == "wandb":
+            made.append(_wandb(out))
+    return made
+
+
+def _wandb(out: Path) -> Logger:
+    from pytorch_lightning.loggers import WandbLogger
+
+    try:
+        logger = WandbLogger(project=os.environ.get("WANDB_PROJECT", "lightning_gen"), name=out.name, save_dir=out)
+        # created now: without a key or a network it fails here, before any training
+        logger.experiment.define_metric("images_seen")
+        logger.experiment.define_metric("*", step_metric="images_seen")
+    except Exception as reason:  # wandb raises its own UsageError, CommError, and what its service raises
+        raise UserError(
+            f"Weights & Biases cannot start: {str(reason).splitlines()[0]}\n"
+            "`wandb login` once, or set WANDB_MODE=offline and sync later, or leave out --logger wandb"
+        ) from reason
+    return logger
+
+
+def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
+    """Settings are plain lists in YAML; a signature that says tuple gets one."""
+    parameters = inspect.signature(cls).parameters
+    return {
+        key: tuple(value) if isinstance(value, list) and "tuple" in str(parameters[key].annotation) else value
+        for key, value in keywords.items()
+    }
+
+
+class quiet(warnings.catch_warnings):
+    """Lightning's hints that do not apply here, and no others."""
+
+    def __enter__(self) -> Any:
+        log = super().__enter__()
+        # devices, tips and "Trainer.fit stopped": said by the command line in its own words
+        logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+        # one vectorised read makes a whole batch; workers would only add latency
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # the stream has no end by design, the budget is max_steps
+        warnings.filterwarnings("ignore", message=".*that there are no more epochs.*")
+        # order is a function of (seed, images seen): the stream resumes itself
+        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
+        # a run directory that exists is what resuming means
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # uint8 batches become floats in the module, for every source in the same way
+        warnings.filterwarnings("ignore", message=".*overridden `on_after_batch_transfer`.*")
+        # torch's, inside Lightning's own tree utilities
+        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+        # one step a log record is ours to choose
+        warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
+        return log

@@ -1,0 +1,61 @@
+"""The one place that converts between [-1, 1] and bytes, checks ranges and tiles grids."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+class NotFinite(ValueError):
+    """Images that hold NaN or infinity: they have no bytes, and a score of them would be a lie."""
+
+
+def from_uint8(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Bytes 0..255 to floats in [-1, 1], any shape."""
+    return images.to(dtype).div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] to bytes, clamped, then rounded to the nearest level (truncation would shift a quarter of them).
+
+    Raises:
+        NotFinite: some value is NaN or infinite.
+    """
+    if not bool(torch.isfinite(images).all()):
+        raise NotFinite("the images hold values that are not finite (NaN or infinity)")
+    return images.float().clamp(-1, 1).mul(127.5).add_(127.5).round_().to(torch.uint8)
+
+
+def grid(images: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
+    """Tile images (N, C, H, W) uint8 row by row into one picture (C, height, width), on a white ground.
+
+    `columns` defaults to the square root of N, rounded up.
+    """
+    n, channels, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = images.new_full((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), 255)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def enlarge(picture: Tensor, at_least: int = 512) -> Tensor:
+    """Repeat the pixels of a picture (C, H, W) until its shorter side has `at_least` of them, to be looked at."""
+    factor = max(1, math.ceil(at_least / min(picture.shape[-2:])))
+    return picture.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
+def save_png(picture: Tensor, path: Path) -> None:
+    """Write a picture (C, H, W) uint8, C 1 or 3, whole or not at all."""
+    array = picture.cpu().permute(1, 2, 0).contiguous().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(unfinished, format="png")
+    os.replace(unfinished, path)

@@ -1,0 +1,181 @@
+"""Networks that turn pictures into the features and logits that scores are computed from.
+
+Registered in the entry-point group `lightning_gen.extractors`; constructed as `cls()` or `cls(weights=FILE)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lightning_gen.errors import UserError
+from lightning_gen.metrics.tiny import CLASSES, FEATURES, SIZE, TinyNet
+from lightning_gen.metrics.weights import find_inception
+
+
+class Features(NamedTuple):
+    """What an extractor says about N pictures."""
+
+    features: Tensor
+    """(N, D) float32."""
+    logits: Tensor | None
+    """(N, K) float32 before the softmax, None where the network does not classify."""
+
+
+class Extractor(nn.Module):
+    """A fixed network: pictures (N, C, H, W) uint8, C 1 or 3, to `Features`.
+
+    Always in eval mode, without gradients, in float32 whatever autocast or `.to(dtype)` says, and touches no random
+    state. A subclass fills the attributes, and `extract`. A feature is the same to float rounding whatever batch the
+    picture came in; for the same bits use the same batch size.
+    """
+
+    name: str
+    """The registered name; scores carry it."""
+    feature_dim: int
+    logit_dim: int | None
+    resize: str
+    """Name of the way from the picture's size to the network's."""
+    weights_digest: str
+    """First 12 hex digits of the weights file's sha256."""
+
+    def extract(self, images: Tensor) -> Features:
+        """The network itself. images: (N, 3, H, W) uint8, on the device of the weights, autocast and gradients off."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Features:
+        """Features of pictures (N, C, H, W) uint8, C 1 (repeated to 3) or 3, any size, on the device of the weights.
+
+        Raises:
+            TypeError: not a uint8 tensor. Floats have no one range: convert with `lightning_gen.images.to_uint8`.
+            ValueError: another shape.
+        """
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise TypeError(f"extractor {self.name} takes images as uint8 tensors, 0..255, not {kind}")
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(f"extractor {self.name} takes images (N, 1 or 3, H, W), not {tuple(images.shape)}")
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return self.extract(images)
+
+    def train(self, mode: bool = True) -> Extractor:
+        """Stays in eval mode, also as a part of a module that is trained."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        # `.to(device)` moves the weights; `.to(bfloat16)`, as Lightning's true-precision plugins do to whole modules,
+        # would change every score.
+        def only_move(tensor: Tensor) -> Tensor:
+            moved: Tensor = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(only_move, recurse)
+
+
+class Tiny(Extractor):
+    """A small CIFAR-10 classifier whose weights ship with the package, for an FID-like number without a download.
+
+    Its scores rank runs of one project; they are not FID, and do not compare with published ones.
+
+    Args:
+        weights: another file made by `benchmarks/tiny/train.py`.
+
+    Raises:
+        UserError: the file is not there, or not such a file.
+    """
+
+    name = "tiny"
+    feature_dim = FEATURES
+    logit_dim = CLASSES
+    resize = "antialiased-bicubic"
+
+    def __init__(self, weights: str | None = None):
+        super().__init__()
+        path = Path(weights) if weights else Path(__file__).with_name("tiny.safetensors")
+        with torch.device("meta"):  # draws no random numbers
+            self.net = TinyNet()
+        try:
+            stored = {name: value.float() for name, value in load_file(path).items()}
+            self.net.load_state_dict(stored, assign=True)
+        except OSError as reason:
+            raise UserError(
+                f"weights of extractor tiny: {path} cannot be read ({reason.strerror or reason})"
+            ) from reason
+        except (SafetensorError, RuntimeError) as reason:
+            raise UserError(f"weights of extractor tiny: {path} was not made by benchmarks/tiny/train.py") from reason
+        self.weights_digest = file_digest(path)
+        self.requires_grad_(False)
+        self.eval()
+
+    def extract(self, images: Tensor) -> Features:
+        """Another size than 32x32 is resized by a bicubic filter as wide as the reduction; values stay in 0..255."""
+        pictures = images.float()
+        if pictures.shape[-2:] != (SIZE, SIZE):
+            pictures = F.interpolate(pictures, (SIZE, SIZE), mode="bicubic", align_corners=False, antialias=True)
+            pictures = pictures.clamp_(0, 255)  # bicubic overshoots at edges
+        return Features(*self.net(pictures))
+
+
+class InceptionV3Compat(Extractor):
+    """The Inception v3 of the FID papers, as torch-fidelity ports it: pooled features and logits without bias.
+
+    The picture is scaled to 299x299 as TensorFlow 1 did (bilinear, no antialiasing), the papers' protocol.
+
+    Args:
+        weights: torch-fidelity's weights file. Left out, it is looked for where `find_inception` says, or downloaded.
+
+    Raises:
+        UserError: no weights, or a file that is not this network's.
+    """
+
+    name = "inception-v3-compat"
+    feature_dim = 2048
+    logit_dim = 1008
+    resize = "tf1-bilinear"
+
+    def __init__(self, weights: str | None = None):
+        super().__init__()
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # two seconds to import
+
+        path = find_inception(weights)
+        # torch-fidelity unpickles whatever it is given. It gets plain tensors, which we have read without running code.
+        plain = io.BytesIO()
+        try:
+            torch.save(torch.load(path, map_location="cpu", weights_only=True), plain)
+            plain.seek(0)
+            with torch.random.fork_rng(devices=[]):  # its layers draw random weights before the real ones come
+                self.net = FeatureExtractorInceptionV3(
+                    self.name, ["2048", "logits_unbiased"], feature_extractor_weights_path=plain
+                )
+        except Exception as reason:  # pickle, zip and shape errors have no common class
+            raise UserError(
+                f"weights of extractor {self.name}: {path} is not torch-fidelity's Inception v3 "
+                f"({type(reason).__name__}: {str(reason).splitlines()[0] if str(reason) else 'no reason given'})"
+            ) from reason
+        self.weights_digest = file_digest(path)
+        self.requires_grad_(False)
+        self.eval()
+
+    def extract(self, images: Tensor) -> Features:
+        """torch-fidelity resizes and scales."""
+        return Features(*self.net(images))
+
+
+def file_digest(path: Path) -> str:
+    """First 12 hex digits of a file's sha256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]

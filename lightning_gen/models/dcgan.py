@@ -1,0 +1,136 @@
+"""Deep convolutional GAN: Radford, Metz, Chintala, ICLR 2016, https://arxiv.org/abs/1511.06434
+
+Original code (Lua Torch): https://github.com/soumith/dcgan.torch
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.errors import UserError
+from lightning_gen.losses import minimax_d, non_saturating_g
+from lightning_gen.module import GenerativeModule, StepOutput
+
+
+def generator(latent_dim: int, width: int, doublings: int, channels: int) -> nn.Sequential:
+    """Figure 1: latents (B, latent_dim, 1, 1) -> images (B, C, R, R), R = 4 * 2**doublings, in [-1, 1]."""
+    wide = width << (doublings - 1)
+    layers: list[nn.Module] = [
+        nn.ConvTranspose2d(latent_dim, wide, 4, bias=False),
+        nn.BatchNorm2d(wide),
+        nn.ReLU(inplace=True),
+    ]
+    for _ in range(doublings - 1):
+        layers += [
+            nn.ConvTranspose2d(wide, wide // 2, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(wide // 2),
+            nn.ReLU(inplace=True),
+        ]
+        wide //= 2
+    return nn.Sequential(*layers, nn.ConvTranspose2d(wide, channels, 4, stride=2, padding=1, bias=False), nn.Tanh())
+
+
+def discriminator(width: int, doublings: int, channels: int) -> nn.Sequential:
+    """The mirror image: images (B, C, R, R) -> logits (B,). No batch norm on the input layer (section 3)."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1, bias=False), nn.LeakyReLU(0.2, True)]
+    for _ in range(doublings - 1):
+        layers += [
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        width *= 2
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, bias=False), nn.Flatten(0))
+
+
+class DCGAN(GenerativeModule):
+    """Deep convolutional GAN: strided convolutions and batch norm in both networks.
+
+    Differences from the paper: latents are normal, not uniform, as in the published code, and real and fake
+    images form separate batches for the discriminator's batch norm (section 3 leaves it open; the code does so).
+
+    Args:
+        image_shape: (channels, height, width); square, 32, 64 or 128 pixels.
+        latent_dim: Length of the latent vector.
+        width: Feature maps of the layers nearest the image; they double towards the 4x4 end.
+        lr: Learning rate of both networks.
+        betas: Adam's decay rates.
+        critic_steps: Discriminator updates for each generator update.
+        ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
+    """
+
+    paper = "Radford et al. 2016, Unsupervised Representation Learning with Deep Convolutional GANs, https://arxiv.org/abs/1511.06434"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"image_shape": (3, 64, 64), "width": 128},
+        "quick": {"image_shape": (3, 32, 32), "latent_dim": 64, "width": 32, "ema_halflife_kimg": 2.0},
+    }
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"kimg": 15000, "data.batch_size": 128},
+        "quick": {"kimg": 150, "data.batch_size": 64},
+    }
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (3, 64, 64),
+        latent_dim: int = 100,
+        width: int = 64,
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        critic_steps: int = 1,
+        ema_halflife_kimg: float = 0.0,
+    ):
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        channels, height, resolution = self.image_shape = tuple(image_shape)
+        if height != resolution or resolution not in (32, 64, 128):
+            raise UserError(f"dcgan makes square images of 32, 64 or 128 pixels, not {height} x {resolution}")
+        self.latent_dim = latent_dim
+        self.critic_steps = critic_steps
+        doublings = int(math.log2(resolution)) - 2
+        self.generator = generator(latent_dim, width, doublings, channels)
+        self.discriminator = discriminator(width, doublings, channels)
+        self.apply(self.initialise)
+        self.average("generator", ema_halflife_kimg)
+
+    @staticmethod
+    def initialise(layer: nn.Module) -> None:
+        """Weights from N(0, 0.02) (section 4); batch-norm scales around 1, as in the published code."""
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [
+            torch.optim.Adam(network.parameters(), self.hparams.lr, self.hparams.betas)
+            for network in (self.discriminator, self.generator)
+        ]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
+        opt_d, opt_g = self.optimizers()
+        for real in batch["image"].chunk(self.critic_steps):
+            with self.update(opt_d) as step_d:
+                fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+                logits_real, logits_fake = self.discriminator(real), self.discriminator(fake)
+                loss_d = minimax_d(logits_real, logits_fake)
+                step_d.backward(loss_d)
+        with self.update(opt_g) as step_g:
+            fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+            loss_g = non_saturating_g(self.discriminator(fake))
+            step_g.backward(loss_g)
+        return self.step_output(
+            len(batch["image"]),
+            loss_d=loss_d,
+            loss_g=loss_g,
+            logits_real=logits_real,
+            logits_fake=logits_fake,
+            grad_norm_d=step_d.grad_norm,
+            grad_norm_g=step_g.grad_norm,
+        )
+
+    def generate(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
+        return self.averaged("generator")(latents[:, :, None, None])

@@ -1,0 +1,227 @@
+"""Progressive growing of GANs: Karras, Aila, Laine, Lehtinen, ICLR 2018, https://arxiv.org/abs/1710.10196
+
+Original code (TensorFlow): https://github.com/tkarras/progressive_growing_of_gans
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_gen.errors import UserError
+from lightning_gen.layers import EqualizedConv2d, EqualizedLinear, minibatch_stddev, pixel_norm
+from lightning_gen.losses import drift, gradient_penalty, wasserstein_d, wasserstein_g
+from lightning_gen.module import GenerativeModule, StepOutput
+
+
+class Growth:
+    """How far the networks have grown, a function of the images seen (section 2, figure 2).
+
+    Stage s works at 4 * 2**s pixels. Each stage is trained for `stable_kimg`, then the next one fades in over
+    `fade_kimg` while `alpha` rises from 0 to 1; the last stage lasts.
+    """
+
+    def __init__(self, last_stage: int, fade_kimg: float, stable_kimg: float):
+        self.last_stage = last_stage
+        self.fade = fade_kimg * 1000
+        self.stable = stable_kimg * 1000
+
+    def at(self, images: int) -> tuple[int, float]:
+        """(stage, alpha) after `images` images; alpha is the weight of the newest layers, 1 when they stand alone."""
+        phase = self.fade + self.stable
+        if phase == 0:
+            return self.last_stage, 1.0
+        stage, into = int(images // phase), images % phase
+        if into >= self.stable:
+            # not 0: layers of weight 0 would get no gradient in the first step of their fade-in
+            stage, alpha = stage + 1, (into - self.stable + 1) / (self.fade + 1)
+        else:
+            alpha = 1.0
+        return (stage, alpha) if stage <= self.last_stage else (self.last_stage, 1.0)
+
+
+class Generator(nn.Module):
+    """Table 2, left: latents (B, latent_dim) -> images (B, C, R, R), R = 4 * 2**stage."""
+
+    def __init__(self, latent_dim: int, widths: list[int], channels: int):
+        super().__init__()
+        self.project = EqualizedLinear(latent_dim, widths[0] * 16, gain=math.sqrt(2) / 4)
+        # one bias for each channel, not for each of its 16 pixels
+        self.project.bias = nn.Parameter(torch.zeros(widths[0]))
+        self.first = EqualizedConv2d(widths[0], widths[0], 3)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([EqualizedConv2d(wide, narrow, 3), EqualizedConv2d(narrow, narrow, 3)])
+            for wide, narrow in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.to_rgb = nn.ModuleList(EqualizedConv2d(width, channels, 1, gain=1.0) for width in widths)
+
+    def forward(self, latents: Tensor, stage: int, alpha: float) -> Tensor:
+        """Images at the resolution of `stage`; below alpha 1 blended with the enlarged image of the stage before."""
+        latents = pixel_norm(latents)
+        x = F.linear(latents, self.project.weight * self.project.scale).view(len(latents), -1, 4, 4)
+        x = pixel_norm(F.leaky_relu(x + self.project.bias.view(1, -1, 1, 1), 0.2))
+        x = pixel_norm(F.leaky_relu(self.first(x), 0.2))
+        before = x
+        for block in self.blocks[:stage]:
+            before, x = x, F.interpolate(x, scale_factor=2, mode="nearest")
+            for conv in block:
+                x = pixel_norm(F.leaky_relu(conv(x), 0.2))
+        image = self.to_rgb[stage](x)
+        if alpha < 1:
+            coarse = F.interpolate(self.to_rgb[stage - 1](before), scale_factor=2, mode="nearest")
+            image = torch.lerp(coarse, image, alpha)
+        return image
+
+
+class Discriminator(nn.Module):
+    """Table 2, right: images (B, C, R, R), R = 4 * 2**stage -> critic values (B,)."""
+
+    def __init__(self, widths: list[int], channels: int):
+        super().__init__()
+        self.from_rgb = nn.ModuleList(EqualizedConv2d(channels, width, 1) for width in widths)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([EqualizedConv2d(narrow, narrow, 3), EqualizedConv2d(narrow, wide, 3)])
+            for wide, narrow in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.last = EqualizedConv2d(widths[0] + 1, widths[0], 3)
+        self.dense = EqualizedLinear(widths[0] * 16, widths[0])
+        self.value = EqualizedLinear(widths[0], 1, gain=1.0)
+
+    def forward(self, images: Tensor, stage: int, alpha: float) -> Tensor:
+        """The mirror image of the generator, fade-in included."""
+        x = F.leaky_relu(self.from_rgb[stage](images), 0.2)
+        for depth in range(stage, 0, -1):
+            for conv in self.blocks[depth - 1]:
+                x = F.leaky_relu(conv(x), 0.2)
+            x = F.avg_pool2d(x, 2)
+            if depth == stage and alpha < 1:
+                coarse = F.leaky_relu(self.from_rgb[stage - 1](F.avg_pool2d(images, 2)), 0.2)
+                x = torch.lerp(coarse, x, alpha)
+        x = F.leaky_relu(self.last(minibatch_stddev(x)), 0.2)
+        x = F.leaky_relu(self.dense(x.flatten(1)), 0.2)
+        return self.value(x).squeeze(1)
+
+
+class ProGAN(GenerativeModule):
+    """Progressive growing: both networks start at 4x4 pixels and fade in larger layers as they learn.
+
+    Differences from the paper: one batch size and one learning rate for all resolutions (the original shrinks the
+    batch and raises the rate with the resolution), and Adam's moments are kept when the networks grow.
+
+    Args:
+        image_shape: (channels, height, width); square, a power of two from 4 to 1024.
+        latent_dim: Length of the latent vector.
+        width: Feature maps at 4x4 pixels and the most that any layer has.
+        width_base: Feature maps at resolution R are at most width_base * 2 / R.
+        lr: Learning rate of both networks.
+        betas: Adam's decay rates.
+        critic_steps: Critic updates for each generator update.
+        penalty: Weight of the gradient penalty (lambda).
+        drift: Weight of the drift penalty (epsilon).
+        fade_kimg: Thousands of images over which a new resolution fades in.
+        stable_kimg: Thousands of images for which each resolution is trained before the next one fades in.
+        ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
+    """
+
+    paper = "Karras et al. 2018, Progressive Growing of GANs for Improved Quality, Stability, and Variation, https://arxiv.org/abs/1710.10196"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"image_shape": (3, 1024, 1024)},
+        "quick": {
+            "image_shape": (3, 32, 32),
+            "latent_dim": 64,
+            "width": 64,
+            "width_base": 512,
+            "lr": 2e-3,
+            "fade_kimg": 4.0,
+            "stable_kimg": 4.0,
+            "ema_halflife_kimg": 2.0,
+        },
+    }
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"kimg": 12000, "data.batch_size": 16},
+        "quick": {"kimg": 100, "data.batch_size": 32},
+    }
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (3, 32, 32),
+        latent_dim: int = 512,
+        width: int = 512,
+        width_base: int = 8192,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.0, 0.99),
+        critic_steps: int = 1,
+        penalty: float = 10.0,
+        drift: float = 1e-3,
+        fade_kimg: float = 600.0,
+        stable_kimg: float = 600.0,
+        ema_halflife_kimg: float = 11.0,
+    ):
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        channels, height, resolution = self.image_shape = tuple(image_shape)
+        if height != resolution or resolution not in (4 << stage for stage in range(9)):
+            raise UserError(f"progan makes square images of 4, 8, 16 ... 1024 pixels, not {height} x {resolution}")
+        self.latent_dim = latent_dim
+        self.critic_steps = critic_steps
+        last_stage = int(math.log2(resolution)) - 2
+        widths = [min(width, max(1, 2 * width_base // (4 << stage))) for stage in range(last_stage + 1)]
+        self.generator = Generator(latent_dim, widths, channels)
+        self.discriminator = Discriminator(widths, channels)
+        self.average("generator", ema_halflife_kimg)
+        self.growth = Growth(last_stage, fade_kimg, stable_kimg)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [
+            torch.optim.Adam(network.parameters(), self.hparams.lr, self.hparams.betas, eps=1e-8)
+            for network in (self.discriminator, self.generator)
+        ]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
+        opt_d, opt_g = self.optimizers()
+        stage, alpha = self.growth.at(self.clock.images)
+        for real in batch["image"].chunk(self.critic_steps):
+            real = self.shrink(real, stage, alpha)
+            with self.update(opt_d) as step_d:
+                fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+                logits_real = self.discriminator(real, stage, alpha)
+                logits_fake = self.discriminator(fake, stage, alpha)
+                slope = gradient_penalty(
+                    lambda x: self.discriminator(x, stage, alpha), real, fake, self.rand(len(real))
+                )
+                loss_d = (
+                    wasserstein_d(logits_real, logits_fake)
+                    + self.hparams.penalty * slope
+                    + self.hparams.drift * drift(logits_real)
+                )
+                step_d.backward(loss_d)
+        with self.update(opt_g) as step_g:
+            fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+            loss_g = wasserstein_g(self.discriminator(fake, stage, alpha))
+            step_g.backward(loss_g)
+        return self.step_output(
+            len(batch["image"]),
+            loss_d=loss_d,
+            loss_g=loss_g,
+            logits_real=logits_real,
+            logits_fake=logits_fake,
+            grad_norm_d=step_d.grad_norm,
+            grad_norm_g=step_g.grad_norm,
+        )
+
+    def shrink(self, images: Tensor, stage: int, alpha: float) -> Tensor:
+        """Real images at the resolution of `stage`, faded as the generator's are (appendix A.1)."""
+        images = F.avg_pool2d(images, 2 ** (self.growth.last_stage - stage))
+        if alpha < 1:
+            coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="nearest")
+            images = torch.lerp(coarse, images, alpha)
+        return images
+
+    def generate(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
+        stage, alpha = self.growth.at(self.clock.images)
+        images = self.averaged("generator")(latents, stage, alpha)
+        return F.interpolate(images, size=self.image_shape[1:], mode="nearest")

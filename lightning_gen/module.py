@@ -1,0 +1,297 @@
+"""The contract of a model, and the one helper that every adversarial training step uses.
+
+A model is an ordinary LightningModule with typed keyword arguments. It owns its networks, its optimizers and its
+`training_step`, which reads like the algorithm box of its paper; the base class owns the clock, the averages, the
+noise and `sample`, so that every model is sampled, scored, saved and resumed in the same way.
+
+    class MyGAN(GenerativeModule):
+        \"\"\"One line that help shows.\"\"\"
+
+        def training_step(self, batch, batch_idx):
+            real = batch["image"]                                     # (B, C, H, W) in [-1, 1]
+            opt_d, opt_g = self.optimizers()
+            with self.update(opt_d) as step_d:                        # only D takes gradients here
+                fake = self.generator(self.randn(len(real), self.latent_dim))
+                logits_real, logits_fake = self.discriminator(real), self.discriminator(fake)
+                loss_d = non_saturating_d(logits_real, logits_fake)
+                step_d.backward(loss_d)                               # the step is taken when the block ends
+            ...
+            return self.step_output(len(real), loss_d=loss_d, loss_g=loss_g, grad_norm_d=step_d.grad_norm)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, TypedDict, final
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_gen import ema, images, noise
+from lightning_gen.clock import Clock
+
+BLOCK = 64
+"""`sample` generates in blocks of this many images, aligned to the start of the stream."""
+
+ORIGIN = "lightning_gen"
+"""Key of a checkpoint under which stands what it is: model, distribution, version, data, preset."""
+
+
+class StepOutput(TypedDict, total=False):
+    """What leaves a training step: detached tensors that watchers and loggers read. A missing key switches off
+    the watcher that needs it. Scalars, except the logits, (B,) or (B, 1)."""
+
+    loss: Tensor
+    loss_d: Tensor
+    loss_g: Tensor
+    logits_real: Tensor
+    logits_fake: Tensor
+    grad_norm_d: Tensor
+    grad_norm_g: Tensor
+
+
+class Update:
+    """One optimizer's update while it is being made: `backward` once or several times, then one step."""
+
+    def __init__(self, module: GenerativeModule, max_norm: float):
+        self._module = module
+        self.max_norm = max_norm
+        self.grad_norm: Tensor
+        """Norm of the gradient before clipping, a scalar tensor; known when the block has ended."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of `loss`. Call it once for every micro-batch to accumulate."""
+        self._module.manual_backward(loss)
+
+
+class GenerativeModule(pl.LightningModule):
+    """Base of every model: images in [-1, 1], clock in images seen, samples that are a function of (seed, index)."""
+
+    paper: ClassVar[str] = ""
+    """Authors, title, year and address of the paper."""
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Named keyword arguments of `__init__`; `paper` and `quick` always exist."""
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {}
+    """For a preset, the other settings it was made for, dotted as on the command line."""
+
+    image_shape: tuple[int, int, int]
+    """(channels, height, width) of the images that the model makes."""
+    critic_steps: int = 1
+    """Discriminator updates for each generator update; `training_step` is handed this many batches in one."""
+    num_classes: int = 0
+    """Classes that a conditional model takes as `label`; 0 for an unconditional one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.clock = Clock()
+        self.seed = 0
+        """Names the run's streams of order and noise; set by the experiment."""
+        self.origin: dict[str, Any] = {}
+        """What a checkpoint says of itself, plain values; set by the experiment."""
+        self.rollbacks = 0
+        """How often the run was rolled back: a new try must not draw the noise that led into the ditch."""
+        self._halflives: dict[str, float] = {}
+        self._noise = torch.Generator()
+        self._counted = False
+        self._update: Update | None = None
+
+    # -- what a model writes -------------------------------------------------------------------------------------
+
+    def latents(self, n: int, *, seed: int, start: int) -> Any:
+        """Latents `start .. start+n` of the stream of `seed`, on the CPU: a tensor whose rows do not depend on
+        `n` or `start`. The default is standard normal, (n, latent_dim)."""
+        return noise.normal(n, self.latent_dim, seed=seed, start=start)
+
+    def generate(self, latents: Any, condition: dict[str, Any] | None = None, **options: Any) -> Tensor:
+        """Images (n, *image_shape) in [-1, 1] from `latents`, through the averaged networks (`self.averaged`).
+
+        Typed keyword options (such as ``truncation: float = 1.0``) become options of `lgen sample`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it generates")
+
+    # -- one update of one optimizer -----------------------------------------------------------------------------
+
+    @contextmanager
+    def update(self, optimizer: Optimizer | LightningOptimizer, *, max_norm: float = float("inf")) -> Iterator[Update]:
+        """Everything that one optimizer's update needs around the loss.
+
+        Inside the block only this optimizer's parameters take gradients. When the block ends without an exception
+        the gradients are averaged over the ranks, clipped to `max_norm` and the step is taken. Lightning counts
+        every optimizer step in `trainer.global_step`; here only the first update of a training step is counted, so
+        batches, generator updates and `global_step` are one number.
+        """
+        assert isinstance(optimizer, LightningOptimizer)
+        if self._counted:
+            # The loop installs its counting hooks at the start of each training step; these do all but count.
+            profiler = self.trainer.profiler
+            optimizer._on_before_step = lambda: profiler.start("optimizer_step")  # type: ignore[method-assign]
+            optimizer._on_after_step = lambda: profiler.stop("optimizer_step")  # type: ignore[method-assign]
+        self._counted = True
+        with self.toggled_optimizer(optimizer):
+            optimizer.zero_grad()
+            self._update = update = Update(self, max_norm)
+            yield update
+            reduce = getattr(self.trainer.strategy, "average_gradients", None)
+            if reduce is not None:
+                reduce([p for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+            optimizer.step()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measure and clip here: under fp16 the gradients have just been unscaled, earlier they have not."""
+        if self._update is not None:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            self._update.grad_norm = norm = nn.utils.get_total_norm(gradients)
+            if self._update.max_norm != float("inf"):
+                scale = (self._update.max_norm / (norm + 1e-6)).clamp(max=1.0)
+                torch._foreach_mul_(gradients, scale)
+            self._update = None
+
+    def step_output(self, images_seen: int, **values: Tensor) -> StepOutput:
+        """End a training step in which this rank's discriminator saw `images_seen` real images.
+
+        The averaged networks follow, the clock moves on, and the values are detached (all but `loss`, which
+        automatic optimization still needs).
+        """
+        total = images_seen * self._world_size()
+        for name, halflife in self._halflives.items():
+            keep = ema.decay(total, self.clock.images + total, halflife)
+            ema.follow(getattr(self, f"{name}_ema"), getattr(self, name), keep)
+        self.clock.advance(total)
+        keep_graph = self.automatic_optimization
+        return {k: v if k == "loss" and keep_graph else v.detach() for k, v in values.items()}  # type: ignore[return-value]
+
+    # -- averages ------------------------------------------------------------------------------------------------
+
+    def average(self, name: str, halflife_kimg: float) -> None:
+        """Keep `{name}_ema`, the average of the network `name` with this half-life; 0 keeps none."""
+        if halflife_kimg > 0:
+            self._halflives[name] = halflife_kimg
+            setattr(self, f"{name}_ema", ema.averaged_copy(getattr(self, name)))
+
+    def averaged(self, name: str) -> nn.Module:
+        """The network that samples are drawn from: the average where there is one, else the network itself."""
+        return getattr(self, f"{name}_ema" if name in self._halflives else name)
+
+    # -- noise and batches ---------------------------------------------------------------------------------------
+
+    def randn(self, n: int, *shape: int) -> Tensor:
+        """Standard normal training noise (n, *shape) on the device: drawn for the global batch, this rank's rows of it."""
+        return self._this_ranks_rows(torch.randn, n, shape)
+
+    def rand(self, n: int, *shape: int) -> Tensor:
+        """Uniform [0, 1) training noise, as `randn`."""
+        return self._this_ranks_rows(torch.rand, n, shape)
+
+    def _this_ranks_rows(self, draw: Any, n: int, shape: tuple[int, ...]) -> Tensor:
+        world = self._world_size()
+        rows = draw(n * world, *shape, generator=self._noise, device=self._noise.device)
+        return rows if world == 1 else rows[n * self.global_rank : n * (self.global_rank + 1)]
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""
+        if self._noise.device != self.device:
+            self._noise = torch.Generator(self.device)
+        here = noise.mix(self.seed, self.clock.images, self.rollbacks)
+        self._noise.manual_seed(here)  # the same on every rank: `randn` slices the global batch
+        torch.manual_seed(noise.mix(here, self.global_rank))  # what networks draw for themselves (dropout)
+        self._counted = False
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Loaders deliver bytes; on the device they become floats in [-1, 1], once. Floats pass through."""
+        return {
+            key: images.from_uint8(value, self.dtype) if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
+            for key, value in batch.items()
+        }
+
+    def _world_size(self) -> int:
+        return self._trainer.world_size if self._trainer is not None else 1
+
+    # -- sampling ------------------------------------------------------------------------------------------------
+
+    @final
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, seed: int = 0, start: int = 0, condition: dict[str, Any] | None = None, **options: Any
+    ) -> Tensor:
+        """Images `start .. start+n` of the stream that `seed` names, (n, *image_shape) in [-1, 1], on the device.
+
+        Drawn in evaluation mode from the averaged weights. Image i is a function of (weights, seed, i, condition,
+        options) alone, up to float rounding: how many are drawn at once, by how many processes and what was drawn
+        before change nothing. The training mode and the global random state are left as they were found.
+
+        Args:
+            n: Number of images.
+            seed: Names the stream.
+            start: Index of the first image in the stream.
+            condition: A batch of `n` rows (`label` and so on); left out, a conditional model draws image i's label
+                from (seed, i).
+            options: Keyword options of the model's `generate`.
+        """
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+                done = [
+                    self._sample_rows(first, last, seed, start, condition, options)
+                    for first, last in _aligned_blocks(start, start + n)
+                ]
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        return torch.cat(done) if done else torch.empty(0, *self.image_shape, device=self.device)
+
+    def _sample_rows(
+        self, first: int, last: int, seed: int, start: int, condition: dict[str, Any] | None, options: dict[str, Any]
+    ) -> Tensor:
+        torch.manual_seed(noise.mix(seed, first))
+        if condition is not None:
+            rows: dict[str, Any] | None = {key: value[first - start : last - start] for key, value in condition.items()}
+        else:
+            rows = self.conditions(last - first, seed=seed, start=first)
+        latents = _to(self.latents(last - first, seed=seed, start=first), self.device)
+        return self.generate(latents, _to(rows, self.device), **options)
+
+    def conditions(self, n: int, *, seed: int, start: int) -> dict[str, Any] | None:
+        """The condition of images `start .. start+n` where the caller gives none: a label drawn from (seed, i) with
+        the frequencies of the data; None for an unconditional model."""
+        if not self.num_classes:
+            return None
+        frequencies = getattr(self, "class_frequencies", torch.full((self.num_classes,), 1 / self.num_classes))
+        where = noise.uniform(n, seed=noise.mix(seed, 1), start=start)
+        label = torch.searchsorted(frequencies.cpu().cumsum(0), where, right=True)
+        return {"label": label.clamp_max(self.num_classes - 1)}
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint says which model it is, from which distribution, on which data."""
+        checkpoint[ORIGIN] = self.origin
+
+    def get_extra_state(self) -> dict[str, int]:
+        """The clock travels with the weights."""
+        return {"images_seen": self.clock.images, "rollbacks": self.rollbacks}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Set the clock to where the weights are."""
+        self.clock = Clock(state["images_seen"])
+        self.rollbacks = state["rollbacks"]
+
+
+def _aligned_blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        end = min(stop, (start // BLOCK + 1) * BLOCK)
+        yield start, end
+        start = end
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _to(item, device) for key, item in value.items()}
+    return value

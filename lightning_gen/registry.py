@@ -1,0 +1,123 @@
+"""Names of models, data sources, extractors, callbacks and metrics, found through entry points.
+
+Listing imports nothing; one part is imported when it is asked for by name. A part that cannot be imported is
+broken by itself: it is listed with its reason and everything else keeps working.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_gen.errors import UserError, nearest
+
+API_VERSION = 1
+"""Version of the contract (module.py, data/source.py, metrics/extractors.py) that this host speaks."""
+
+KINDS = {"models": "model", "data": "data source", "extractors": "extractor", "callbacks": "callback", "metrics": "metric"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One registered name: where it comes from, and whether it may be used."""
+
+    name: str
+    kind: str
+    target: str
+    distribution: str
+    version: str
+    problem: str = ""
+    """Why it cannot be used, empty when it can (as far as one can tell without importing it)."""
+
+
+def parts(kind: str = "models") -> list[Part]:
+    """Every registered part of `kind`, sorted by name, none of them imported."""
+    installed = importlib.metadata.entry_points()
+    apis: dict[str, str] = {}
+    for point in installed.select(group="lightning_gen.api"):
+        apis[_distribution(point)[0]] = point.name
+    found = []
+    for point in installed.select(group=f"lightning_gen.{kind}"):
+        distribution, version = _distribution(point)
+        api = apis.get(distribution, str(API_VERSION))
+        problem = ""
+        if api != str(API_VERSION):
+            problem = f"made for version {api} of the plugin API, this is version {API_VERSION}: install a matching release"
+        found.append(Part(point.name, kind, point.value, distribution, version, problem))
+    found = list(dict.fromkeys(found))  # an editable install beside a wheel lists the same part twice
+    owners: dict[str, set[str]] = {}
+    for part in found:
+        owners.setdefault(part.name, set()).add(part.distribution)
+    return sorted((_with_collision(part, owners[part.name]) for part in found), key=lambda p: (p.name, p.distribution))
+
+
+def names(kind: str = "models") -> list[str]:
+    """Every registered name of `kind`, sorted, without importing anything."""
+    return list(dict.fromkeys(part.name for part in parts(kind)))
+
+
+def part(name: str, kind: str = "models") -> Part:
+    """The one part that has this name.
+
+    Raises:
+        UserError: no part, or more than one, has it.
+    """
+    known = parts(kind)
+    for candidate in known:
+        if candidate.name == name:
+            return candidate
+    raise UserError(f"unknown {KINDS[kind]} {name!r}{nearest(name, [p.name for p in known])} (`lgen {_listing(kind)}` lists them)")
+
+
+def load(name: str, kind: str = "models") -> Any:
+    """The class registered as `name`, imported now.
+
+    Raises:
+        UserError: unknown name, a name that two distributions claim, another API version, or an import that failed;
+            the message names the distribution and the reason.
+    """
+    found = part(name, kind)
+    if found.problem:
+        raise UserError(f"{KINDS[kind]} {name!r} of {found.distribution} {found.version} cannot be used: {found.problem}")
+    module, _, attribute = found.target.partition(":")
+    try:
+        loaded = getattr(importlib.import_module(module), attribute)
+    except (Exception, SystemExit) as reason:
+        raise UserError(
+            f"{KINDS[kind]} {name!r} of {found.distribution} {found.version} cannot be imported ({found.target}): "
+            f"{type(reason).__name__}: {reason}"
+        ) from reason
+    if kind == "models":
+        _refuse_foreign(loaded, found)
+    return loaded
+
+
+def _refuse_foreign(loaded: Any, found: Part) -> None:
+    """Say in one line what Lightning itself would only say as a riddle, much later."""
+    bases = getattr(loaded, "__mro__", ())
+    if any(base.__module__.startswith("lightning.pytorch") for base in bases):
+        raise UserError(
+            f"model {found.name!r} of {found.distribution} derives from `lightning.pytorch`: "
+            "import `pytorch_lightning` instead, the two cannot be mixed"
+        )
+    if not any(base.__qualname__ == "GenerativeModule" for base in bases):
+        raise UserError(
+            f"model {found.name!r} of {found.distribution} ({found.target}) is not a lightning_gen.module.GenerativeModule"
+        )
+
+
+def _with_collision(part: Part, owners: set[str]) -> Part:
+    if len(owners) == 1:
+        return part
+    problem = f"the name is claimed by {' and '.join(sorted(owners))}: uninstall one of them"
+    return Part(part.name, part.kind, part.target, part.distribution, part.version, problem)
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist is not None else ("unknown", "0")
+
+
+def _listing(kind: str) -> str:
+    return kind if kind in ("models", "data", "extractors") else "plugin list"

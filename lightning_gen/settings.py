@@ -1,0 +1,283 @@
+"""Settings: read off the signatures of model, data source, Trainer and callbacks, resolved once, written to run.yaml.
+
+Precedence: command line, then ``--config``, then preset and recipe, then the defaults of the signatures. This module
+imports no torch; the classes whose signatures it reads do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+
+from lightning_gen import registry
+from lightning_gen.errors import UserError, nearest
+
+CALLBACKS = ("log", "samples", "metrics", "checkpoint", "progress")
+"""Built-in callbacks in the order in which they act: `checkpoint` must see the score of the weights it saves."""
+
+LOGGERS = ("tensorboard", "csv", "wandb")
+
+TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "benchmark", "detect_anomaly", "profiler")
+"""What of Lightning's Trainer a user may set. The rest is ours (budget, loggers, callbacks) or refused by manual
+optimization (clipping, accumulation)."""
+
+FREE = ("kimg", "logger", "callbacks", "data.workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes",
+        "trainer.strategy", "trainer.profiler", "trainer.benchmark")  # fmt: skip
+"""What a resumed run may change: how long, where it reports, on what it runs; and every callback's settings."""
+
+SHARES = {"log": 200, "samples": 20, "metrics": 10, "checkpoint": 20}
+"""How many times a callback acts over the budget when its interval is not set."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that defines a run, as plain values."""
+
+    model: str
+    data: str
+    preset: str | None
+    values: dict[str, Any]
+    """Nested: `kimg`, `seed`, `logger`, `callbacks`, and the groups `model`, `data`, `trainer` and one a callback."""
+    explicit: frozenset[str] = frozenset()
+    """Dotted names of what the user set, on the command line or in a file."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences that the user should read."""
+
+    def to_yaml(self) -> str:
+        """What run.yaml holds; it is a valid ``--config`` too."""
+        plain = {
+            **self.values,
+            "model": {"name": self.model, **self.values["model"]},
+            "data": {"name": self.data, **self.values["data"]},
+            "preset": self.preset,
+        }
+        order = ["model", "preset", "data", "kimg", "seed"]
+        return yaml.safe_dump({k: plain[k] for k in [*order, *(k for k in plain if k not in order)]}, sort_keys=False)
+
+
+def resolve(
+    arguments: Sequence[str] = (),
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    preset: str | None = None,
+    config: str | None = None,
+    logger: Sequence[str] = (),
+    callbacks: Sequence[str] = (),
+) -> Settings:
+    """The settings of a new run.
+
+    Args:
+        arguments: Options as on the command line, such as ``["--model.lr", "1e-3", "--kimg", "50"]``.
+        model: Registered name; may stand in `config` instead.
+        data: Registered name; `shapes` where nothing says otherwise.
+        preset: One of the model's presets; `quick` where neither a preset nor a setting of the model is given.
+        config: A YAML file of settings.
+        logger: Names of loggers, or ("none",).
+        callbacks: Names of registered callbacks beyond the built-in ones.
+
+    Raises:
+        UserError: an unknown name or setting, a value of the wrong type or range.
+    """
+    file = _read_yaml(config) if config else {}
+    model = model or _named(file, "model")
+    if not model:
+        raise UserError(f"which model? --model NAME, one of: {', '.join(registry.names('models'))}")
+    data = data or _named(file, "data") or "shapes"
+    preset = preset or file.get("preset")
+    # names first: they are checked without importing anything
+    registry.part(model, "models")
+    registry.part(data, "data")
+    parser, model_class = _parser(model, data, [*file.get("callbacks", CALLBACKS), *callbacks])
+    explicit = _explicit(parser, arguments, config)
+    notes = []
+    if preset is None and not any(key.startswith("model.") for key in explicit) and "quick" in model_class.presets:
+        preset = "quick"
+        notes.append(f"preset quick (no preset and no setting of {model} was given; `lgen models {model}` lists them)")
+    if preset is not None:
+        _apply_preset(parser, model, model_class, preset)
+    values = _parse(parser, arguments, config, model, data)
+    if logger:
+        values["logger"] = [name for name in logger if name != "none"]
+    if "data.resolution" not in explicit and "resolution" in values["data"]:
+        from_model = "model.image_shape" in explicit or (preset is not None and "image_shape" in model_class.presets[preset])
+        if from_model:
+            values["data"]["resolution"] = values["model"]["image_shape"][-1]
+    _fill_intervals(values)
+    return Settings(model, data, preset, values, explicit, notes)
+
+
+def resolve_resumed(
+    run: Path, arguments: Sequence[str] = (), *, logger: Sequence[str] = (), callbacks: Sequence[str] = ()
+) -> Settings:
+    """The settings of the run in the directory `run`, with the changes that a resumed run may make.
+
+    Raises:
+        UserError: `run` is no run, or a setting was changed that would make it another run; the message names it.
+    """
+    path = run / "run.yaml"
+    if not path.is_file():
+        raise UserError(f"{run} is not a run directory: it has no run.yaml")
+    before = _read_yaml(str(path))
+    model, data, preset = before["model"].pop("name"), before["data"].pop("name"), before.pop("preset")
+    parser, _ = _parser(model, data, [*before["callbacks"], *callbacks])
+    explicit = _explicit(parser, arguments, None)
+    parser.set_defaults(_flatten(before, parser))
+    after = _parse(parser, arguments, None, model, data)
+    if logger:
+        after["logger"] = [name for name in logger if name != "none"]
+    was, now = _leaves(before), _leaves(after)
+    for key in sorted(explicit):
+        free = key in FREE or key.split(".")[0] in after["callbacks"]
+        if not free and was.get(key) != now.get(key):
+            raise UserError(
+                f"--{key} {now.get(key)} would make another run of {run} (it has {was.get(key)}): "
+                f"a resumed run may change {', '.join(FREE[:4])}, the devices and the callbacks' settings"
+            )
+    return Settings(model, data, preset, after, explicit)
+
+
+def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentParser, Any]:
+    """A parser with one group for each signature, and the model's class."""
+    from pytorch_lightning import Trainer
+
+    model_class, source_class = registry.load(model, "models"), registry.load(data, "data")
+    parser = ArgumentParser(prog="lgen fit", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--kimg", type=PositiveFloat, default=1000.0, help="Budget: thousands of real images seen.")
+    parser.add_argument("--seed", type=NonNegativeInt, default=0, help="Names the order of the data and all noise.")
+    parser.add_argument("--preset", type=str | None, default=None)
+    parser.add_argument("--logger", type=list[str], default=["tensorboard"])
+    parser.add_argument("--callbacks", type=list[str], default=list(dict.fromkeys(callbacks)))
+    for group, cls in (("model", model_class), ("data", source_class)):
+        parser.add_argument(f"--{group}.name", type=str | None, default=None)
+        parser.add_class_arguments(cls, group, fail_untyped=True)
+    parser.add_argument("--data.batch_size", type=PositiveInt, default=64, help="Images in a batch, over all processes.")
+    parser.add_argument("--data.workers", type=NonNegativeInt, default=0, help="Processes that load data ahead.")
+    ours = set(inspect.signature(Trainer).parameters) - set(TRAINER)
+    parser.add_class_arguments(Trainer, "trainer", skip=ours, fail_untyped=False)
+    for name in dict.fromkeys(callbacks):
+        if name in ("model", "data", "trainer", "kimg", "seed", "preset", "logger", "callbacks", "config"):
+            raise UserError(f"a callback cannot be called {name!r}: the settings have a group of that name")
+        parser.add_class_arguments(registry.load(name, "callbacks"), name, fail_untyped=True)
+    return parser, model_class
+
+
+def _apply_preset(parser: ArgumentParser, model: str, model_class: Any, preset: str) -> None:
+    if preset not in model_class.presets:
+        known = ", ".join(model_class.presets)
+        raise UserError(f"{model} has no preset {preset!r}{nearest(preset, model_class.presets)} (it has {known})")
+    parser.set_defaults({f"model.{key}": value for key, value in model_class.presets[preset].items()})
+    recipe = model_class.recipes.get(preset, {})
+    # a recipe may name a setting that only some data sources have (data.flip)
+    parser.set_defaults({key: value for key, value in recipe.items() if _known(parser, key)})
+
+
+def _known(parser: ArgumentParser, key: str) -> bool:
+    return f"--{key}" in parser._option_string_actions
+
+
+def _parse(parser: ArgumentParser, arguments: Sequence[str], config: str | None, model: str, data: str) -> dict[str, Any]:
+    values = _namespace(parser, arguments, config, defaults=True).as_dict()
+    for key in ("config", "preset"):
+        values.pop(key)
+    values["model"].pop("name")
+    values["data"].pop("name")
+    for name in values["logger"]:
+        if name not in LOGGERS:
+            raise UserError(f"unknown logger {name!r}{nearest(name, LOGGERS)} (there are {', '.join(LOGGERS)})")
+    return _plain(values)
+
+
+def _explicit(parser: ArgumentParser, arguments: Sequence[str], config: str | None) -> frozenset[str]:
+    given = _namespace(parser, arguments, config, defaults=False).as_dict()
+    return frozenset(_leaves(given)) - {"config", "model.name", "data.name"}
+
+
+def _namespace(parser: ArgumentParser, arguments: Sequence[str], config: str | None, defaults: bool) -> Namespace:
+    first = ["--config", config] if config else []
+    try:
+        return parser.parse_args([*first, *arguments], defaults=defaults)
+    except ArgumentError as reason:
+        raise UserError(_in_the_users_words(str(reason), parser)) from reason
+
+
+def _in_the_users_words(message: str, parser: ArgumentParser) -> str:
+    """jsonargparse's message in one line, in the command line's spelling, with the nearest right name."""
+    options = [option for option in parser._option_string_actions if option.startswith("--")]
+    if unknown := re.search(r"[Uu]nrecognized arguments: (.*)", message):
+        word = unknown[1].split()[0].split("=")[0]
+        return f"unknown setting {word}{nearest(word, options)}"
+    if unknown := re.search(r"(?:Group '([\w.]+)' does not|does not) accept option '([\w.]+)'", message):
+        word = "--" + ".".join(filter(None, unknown.groups()))
+        return f"unknown setting {word[2:]}{nearest(word, options).replace('--', '')}"
+    if wrong := re.search(r'Parser key "([\w.]+)":\s*(.*)', message, re.DOTALL):
+        return f"--{wrong[1]}: {_reason(wrong[2])}"
+    return " ".join(message.split())
+
+
+def _reason(message: str) -> str:
+    if bad := re.search(r"Not of type \w+: (.*) does not conform to restriction v(.*)", message):
+        return f"{bad[1]} is not {bad[2].replace('>=0', '0 or more').replace('>0', 'more than 0')}"
+    if bad := re.search(r"Expected a (?:<class '(\w+)'>|typing\.)(.*)\. Got value: (.*)", message, re.DOTALL):
+        expected = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list like [1, 2]"}
+        wanted = expected.get(bad[1], bad[1]) if bad[1] else bad[2].replace("Literal", "one of ")
+        return f"expected {wanted}, got {' '.join(bad[3].split())!r}"
+    return " ".join(message.split())
+
+
+def _fill_intervals(values: dict[str, Any]) -> None:
+    for name, share in SHARES.items():
+        if name in values and values[name].get("every_kimg") is None:
+            values[name]["every_kimg"] = float(f"{values['kimg'] / share:.6g}")
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    if not os.path.isfile(path):
+        raise UserError(f"there is no settings file {path}")
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as reason:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(reason).split())}") from reason
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no settings: expected lines like 'kimg: 100'")
+    return content
+
+
+def _named(file: Mapping[str, Any], group: str) -> str | None:
+    value = file.get(group)
+    return value.get("name") if isinstance(value, dict) else None
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _flatten(values: Mapping[str, Any], parser: ArgumentParser) -> dict[str, Any]:
+    """Leaves that the parser knows: settings of a plugin's older version may have gone."""
+    flat = _leaves(values)
+    unknown = [key for key in flat if not _known(parser, key)]
+    if unknown:
+        raise UserError(f"run.yaml has settings that the installed version does not know: {', '.join(unknown)}")
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Only what YAML and a weights-only checkpoint can hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, int | float | str | bool | None) else str(value)

@@ -1,0 +1,181 @@
+"""The conformance kit: what every model promises, ours and strangers', in one call.
+
+    from lightning_gen.testing import check_model
+
+    def test_my_model():
+        check_model("my-model")
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lightning_gen import experiment, registry
+from lightning_gen.checkpoints import AtomicCheckpointIO
+from lightning_gen.data.module import RunData
+from lightning_gen.data.source import Batch, Source
+from lightning_gen.module import GenerativeModule, StepOutput
+
+STEPS = 4
+BATCH = 4
+
+
+def check_model(model: str | type[GenerativeModule]) -> None:
+    """Train a model for a few steps on random images and check everything that callbacks, tools and users rely on.
+
+    Args:
+        model: A registered name, or the class itself.
+
+    Raises:
+        AssertionError: with a sentence that says which promise is broken.
+    """
+    cls = registry.load(model, "models") if isinstance(model, str) else model
+    settings = cls.presets.get("quick", {})
+    _check_settings(cls)
+    with tempfile.TemporaryDirectory() as folder, experiment.quiet():
+        straight = _build(cls, settings)
+        outputs = _train(straight, STEPS, Path(folder) / "straight.ckpt")
+        _check_training(straight, outputs)
+        _check_sampling(straight)
+        _check_resume(cls, settings, straight, Path(folder))
+
+
+class _Pixels(Source):
+    """Random images, with labels where the model takes them."""
+
+    split = "train"
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int):
+        self.image_shape = image_shape
+        self.class_names = [f"class {i}" for i in range(classes)]
+
+    def __len__(self) -> int:
+        return 3 * BATCH + 1
+
+    def read(self, indices: np.ndarray) -> Batch:
+        rows = [np.random.default_rng(int(i)).integers(0, 256, self.image_shape, dtype=np.uint8) for i in indices]
+        batch: Batch = {"image": torch.from_numpy(np.stack(rows))}
+        if self.class_names:
+            batch["label"] = torch.from_numpy(indices % self.num_classes)
+        return batch
+
+    def digest(self) -> str:
+        return "random pixels"
+
+
+class _Outputs(pl.Callback):
+    """Keeps what the training steps return, and how far the clock was then."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepOutput] = []
+        self.clock: list[int] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append(outputs)
+        self.clock.append(pl_module.clock.images)
+
+
+def _build(cls: type[GenerativeModule], settings: dict[str, Any]) -> GenerativeModule:
+    torch.manual_seed(0)
+    return cls(**settings)
+
+
+def _train(model: GenerativeModule, until: int, save: Path, restore: Path | None = None) -> _Outputs:
+    outputs = _Outputs()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=-1,
+        max_steps=until,
+        logger=False,
+        callbacks=[outputs],
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    model.origin = {"model": type(model).__name__}
+    data = RunData(_Pixels(model.image_shape, model.num_classes), BATCH, model.critic_steps, seed=0)
+    trainer.fit(model, datamodule=data, ckpt_path=restore, weights_only=True)
+    trainer.save_checkpoint(save)
+    assert trainer.global_step == until, (
+        f"{until} training steps moved global_step to {trainer.global_step}: make every update through `self.update`"
+    )
+    return outputs
+
+
+def _check_settings(cls: type[GenerativeModule]) -> None:
+    documentation = inspect.getdoc(cls) or ""
+    assert documentation and documentation != inspect.getdoc(GenerativeModule), "the class needs a docstring: help shows its first line"
+    for name, parameter in inspect.signature(cls).parameters.items():
+        assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, "**kwargs hides settings: name each one"
+        assert parameter.annotation is not inspect.Parameter.empty, f"the setting {name} needs a type"
+        assert parameter.default is not inspect.Parameter.empty, f"the setting {name} needs a default"
+        assert f"{name}:" in documentation, f"the setting {name} needs a line under Args: in the docstring"
+    for preset, values in cls.presets.items():
+        unknown = set(values) - set(inspect.signature(cls).parameters)
+        assert not unknown, f"the preset {preset} sets {', '.join(sorted(unknown))}, which __init__ does not take"
+    stray = set(cls.recipes) - set(cls.presets)
+    assert not stray, f"there are recipes without a preset: {', '.join(sorted(stray))}"
+
+
+def _check_training(model: GenerativeModule, outputs: _Outputs) -> None:
+    each = BATCH * model.critic_steps
+    assert outputs.clock == [each * (i + 1) for i in range(STEPS)], (
+        f"the clock read {outputs.clock} after the steps, not multiples of {each}: end training_step with "
+        "`return self.step_output(images_seen, ...)`, images_seen being the real images of this batch"
+    )
+    known = set(StepOutput.__annotations__)
+    for values in outputs.steps:
+        for key, value in values.items():
+            assert key in known, f"training_step returns {key!r}, which no watcher knows (there are {', '.join(sorted(known))})"
+            assert isinstance(value, Tensor) and not value.requires_grad, f"{key} must be a detached tensor"
+            assert bool(torch.isfinite(value).all()), f"{key} is not finite"
+        assert "loss" in values or {"loss_d", "loss_g"} <= set(values), "training_step must return loss, or loss_d and loss_g"
+    fresh = _build(type(model), dict(model.hparams)).state_dict()
+    for name, network in model.named_children():
+        trained = [key for key, p in network.named_parameters(prefix=name) if p.requires_grad]
+        now = model.state_dict()
+        assert not trained or any(not torch.equal(now[key], fresh[key]) for key in trained), f"training does not change {name}"
+
+
+def _check_sampling(model: GenerativeModule) -> None:
+    random, modes = torch.get_rng_state(), [m.training for m in model.modules()]
+    images = model.sample(5, seed=7, start=62)  # across the border of two blocks
+    assert images.shape == (5, *model.image_shape), f"sample gives {tuple(images.shape)}, not (5, *{model.image_shape})"
+    assert bool(torch.isfinite(images).all()), "sample gives values that are not finite"
+    assert images.dtype == torch.float32, f"sample gives {images.dtype}, not float32"
+    assert torch.equal(random, torch.get_rng_state()), "sample draws from the global random stream: training would change"
+    assert modes == [m.training for m in model.modules()], "sample leaves networks in another training mode"
+    alone = torch.cat([model.sample(1, seed=7, start=62 + i) for i in range(5)])
+    difference = (images - alone).abs().max().item()
+    assert difference < 1e-4, f"images drawn one by one differ from those drawn together by {difference:.1e}"
+    other = model.sample(5, seed=8, start=62)
+    assert math.isfinite(difference) and not torch.equal(images, other), "another seed gives the same images"
+
+
+def _check_resume(cls: type[GenerativeModule], settings: dict[str, Any], straight: GenerativeModule, folder: Path) -> None:
+    _train(_build(cls, settings), STEPS // 2, folder / "half.ckpt")
+    content = AtomicCheckpointIO().load_checkpoint(folder / "half.ckpt")
+    assert "hyper_parameters" in content, "call `self.save_hyperparameters(logger=False)` first in __init__"
+    resumed = cls(**content["hyper_parameters"])
+    _train(resumed, STEPS, folder / "resumed.ckpt", folder / "half.ckpt")
+    ours, theirs = straight.state_dict(), resumed.state_dict()
+    assert ours.keys() == theirs.keys(), "a resumed run has other weights by name"
+    for key, value in ours.items():
+        same = torch.equal(value, theirs[key]) if isinstance(value, Tensor) else value == theirs[key]
+        assert same, (
+            f"{key} differs between {STEPS} steps and {STEPS // 2} + resume + {STEPS // 2}: something that matters is "
+            "neither in a buffer nor a function of the clock (or noise was not drawn with self.randn / self.rand)"
+        )
+    assert torch.equal(straight.sample(2), resumed.sample(2)), "a resumed run samples other images"
