@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _sync_folder(path.parent)
         except (OSError, RuntimeError) as reason:
             # torch's zip writer reports a full disk as a RuntimeError
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
             kept = "; the previous one is intact" if path.exists() else ""
             raise UserError(f"cannot write the checkpoint {path}: {_first_line(reason)}{kept}") from reason
 

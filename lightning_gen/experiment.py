@@ -6,6 +6,8 @@ import inspect
 import logging
 import math
 import os
+import re
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen import checkpoints, records, registry
 from lightning_gen.callbacks.metrics import Metrics
@@ -44,6 +47,8 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
     Raises:
         UserError: the settings, the data or the run directory do not allow it. Nothing is written then.
     """
+    if not resume:
+        _refuse_taken(out)
     values = settings.values
     restored = _restorable(out) if resume else None
     source = build_source(settings)
@@ -52,31 +57,21 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
     data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"], values["data"]["workers"])
     if restored is not None:
         _refuse_other_data(out, restored, source)
-    _prepare(out, settings, resume)
-    if "LOCAL_RANK" not in os.environ:
-        _introduce(settings, model, source, out, say)
-    attempt = records.next_attempt(out / "metrics.jsonl")
     callbacks = [registry.load(name, "callbacks")(**values[name]) for name in values["callbacks"]]
     with quiet():
-        trainer = pl.Trainer(
-            **_devices(values),
-            max_epochs=-1,
-            max_steps=math.ceil(round(values["kimg"] * 1000) / data.images_per_step),
-            default_root_dir=out,
-            logger=[records.RecordLogger(out, attempt), *_loggers(values["logger"], out, attempt)],
-            callbacks=callbacks,
-            plugins=[checkpoints.AtomicCheckpointIO()],
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_autolog_hparams=False,
-        )
-        if data.batch_size % trainer.world_size:
-            raise UserError(
-                f"--data.batch_size {data.batch_size} cannot be divided among {trainer.world_size} processes"
-            )
-        trainer.fit(model, datamodule=data, ckpt_path=restored, weights_only=True)
+        trainer = _trainer(values, out, data, callbacks)
+        made = _prepare(out, settings)
+        try:
+            if "LOCAL_RANK" not in os.environ:
+                _introduce(settings, model, source, out, say)
+            attempt = records.next_attempt(out / "metrics.jsonl")
+            trainer.loggers = [records.RecordLogger(out, attempt), *_loggers(values["logger"], out, attempt)]
+            trainer.fit(model, datamodule=data, ckpt_path=restored, weights_only=True)
+        except UserError:
+            if made is not None and model.clock.images == 0:
+                # a mistake that only the callbacks or loggers could see (missing weights, no key) leaves nothing either
+                shutil.rmtree(made, ignore_errors=True)
+            raise
     grids = sorted((out / "samples").glob("*.png"))
     scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
     return Finished(out, model.clock.images, scores, grids[-1] if grids else None)
@@ -86,7 +81,14 @@ def build_source(settings: Settings) -> Source:
     """The data source that the settings name, and what it has to say."""
     source_class = registry.load(settings.data, "data")
     keywords = {k: v for k, v in settings.values["data"].items() if k not in ("batch_size", "workers")}
-    source: Source = source_class(**_tuples(source_class, keywords))
+    try:
+        source: Source = source_class(**_tuples(source_class, keywords))
+    except UserError as reason:
+        if "model.image_shape" in settings.explicit and "data.resolution" not in settings.explicit:
+            # the source blames the setting that followed from the one that the user wrote
+            wrote = f"--model.image_shape {settings.values['model']['image_shape']}:"
+            raise UserError(re.sub(r"^--data\.resolution \d+:?", wrote, str(reason))) from reason
+        raise
     settings.notes.extend(getattr(source, "notes", []))
     return source
 
@@ -125,10 +127,42 @@ def free_directory(settings: Settings) -> Path:
     return Path("runs") / f"{settings.model}-{settings.data}-{number}"
 
 
-def _prepare(out: Path, settings: Settings, resume: bool) -> None:
-    """The run directory with its run.yaml, after everything that can be checked was."""
-    if not resume and (out / "run.yaml").exists() and "LOCAL_RANK" not in os.environ:
+def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's Trainer, without loggers: they write. It starts no process before `fit`."""
+    try:
+        trainer = pl.Trainer(
+            **_devices(values),
+            max_epochs=-1,
+            max_steps=math.ceil(round(values["kimg"] * 1000) / data.images_per_step),
+            default_root_dir=out,
+            logger=False,
+            callbacks=callbacks,
+            plugins=[checkpoints.AtomicCheckpointIO()],
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_autolog_hparams=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as reason:
+        # all that varies here is the user's: devices, accelerator, strategy, precision, profiler
+        raise UserError(f"Lightning refuses the --trainer settings: {str(reason).strip().splitlines()[0]}") from reason
+    if data.batch_size % trainer.world_size:
+        raise UserError(f"--data.batch_size {data.batch_size} cannot be divided among {trainer.world_size} processes")
+    return trainer
+
+
+def _refuse_taken(out: Path) -> None:
+    if (out / "run.yaml").exists() and "LOCAL_RANK" not in os.environ:
         raise UserError(f"{out} already holds a run: go on with `lgen fit --resume {out}`, or choose another --out")
+
+
+def _prepare(out: Path, settings: Settings) -> Path | None:
+    """The run directory with its run.yaml, after everything that can be checked was.
+
+    Returns the topmost directory that had to be made for it, None where all were there.
+    """
+    made = next((folder for folder in (*reversed(out.parents), out) if not folder.exists()), None)
     try:
         out.mkdir(parents=True, exist_ok=True)
         unfinished = out / f".run.yaml.{os.getpid()}"
@@ -136,6 +170,7 @@ def _prepare(out: Path, settings: Settings, resume: bool) -> None:
         os.replace(unfinished, out / "run.yaml")
     except OSError as reason:
         raise UserError(f"cannot write to --out {out}: {reason.strerror}") from reason
+    return made
 
 
 def _introduce(
@@ -227,6 +262,8 @@ class quiet(warnings.catch_warnings):
         log = super().__enter__()
         # devices, tips and "Trainer.fit stopped": said by the command line in its own words
         logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+        # loading without running code is `checkpoints.read`'s, and a hint at every save ("`weights_only` was not set")
+        logging.getLogger("pytorch_lightning.trainer.connectors.checkpoint_connector").setLevel(logging.WARNING)
         # one vectorised read makes a whole batch; workers would only add latency
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # the stream has no end by design, the budget is max_steps

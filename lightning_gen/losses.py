@@ -43,7 +43,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         mix: Place on each line, (B,) in [0, 1]: 1 is the real image.
     """
     mix = mix.view(-1, *[1] * (real.dim() - 1))
-    between = torch.lerp(fake.detach(), real, mix).requires_grad_()
+    between = torch.lerp(fake.detach().to(real.dtype), real, mix).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).float().sum(), between, create_graph=True)
     return (slope.float().flatten(1).norm(dim=1) - 1).square().mean()
 
@@ -51,3 +51,14 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 def drift(logits_real: Tensor) -> Tensor:
     """E[D(x)^2]: keeps the critic's output near zero. Karras et al. 2018, appendix A.1, without its epsilon."""
     return logits_real.float().square().mean()
+
+
+def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """E[||grad D(x)||^2 / 2] at the images themselves: R1 on real ones. Mescheder et al. 2018, equation 9, without its gamma.
+
+    Args:
+        logits: What the discriminator said of `images`.
+        images: (B, ...), requiring gradients before the discriminator saw them.
+    """
+    (slope,) = torch.autograd.grad(logits.float().sum(), images, create_graph=True)
+    return slope.float().flatten(1).square().sum(dim=1).mean() / 2

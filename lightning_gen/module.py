@@ -198,7 +198,12 @@ class GenerativeModule(pl.LightningModule):
             self._noise = torch.Generator(self.device)
         here = noise.mix(self.seed, self.clock.images, self.rollbacks)
         self._noise.manual_seed(here)  # the same on every rank: `randn` slices the global batch
-        torch.manual_seed(noise.mix(here, self.global_rank))  # what networks draw for themselves (dropout)
+        # What networks draw for themselves (dropout). `torch.manual_seed` would also prepare every kind of device that
+        # this machine does not have, and note a stack trace for each: up to a millisecond a step.
+        own = noise.mix(here, self.global_rank)
+        torch.default_generator.manual_seed(own)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(own)
         self._counted = False
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -6,7 +6,6 @@ broken by itself: it is listed with its reason and everything else keeps working
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 from dataclasses import dataclass
 from typing import Any
@@ -59,16 +58,16 @@ def names(kind: str = "models") -> list[str]:
 
 
 def part(name: str, kind: str = "models") -> Part:
-    """The one part that has this name.
+    """The part that has this name; of several, each of which has a `problem`, the first.
 
     Raises:
-        UserError: no part, or more than one, has it.
+        UserError: no part has it.
     """
     known = parts(kind)
     for candidate in known:
         if candidate.name == name:
             return candidate
-    raise UserError(f"unknown {KINDS[kind]} {name!r}{nearest(name, [p.name for p in known])} (`lgen {_listing(kind)}` lists them)")
+    raise UserError(f"unknown {KINDS[kind]} {name!r}{nearest(name, [p.name for p in known])} ({_listing(kind, known)})")
 
 
 def load(name: str, kind: str = "models") -> Any:
@@ -81,13 +80,13 @@ def load(name: str, kind: str = "models") -> Any:
     found = part(name, kind)
     if found.problem:
         raise UserError(f"{KINDS[kind]} {name!r} of {found.distribution} {found.version} cannot be used: {found.problem}")
-    module, _, attribute = found.target.partition(":")
     try:
-        loaded = getattr(importlib.import_module(module), attribute)
+        loaded = importlib.metadata.EntryPoint(found.name, found.target, f"lightning_gen.{kind}").load()
     except (Exception, SystemExit) as reason:
+        said = "".join(f": {line}" for line in str(reason).strip().splitlines()[:1])
         raise UserError(
             f"{KINDS[kind]} {name!r} of {found.distribution} {found.version} cannot be imported ({found.target}): "
-            f"{type(reason).__name__}: {reason}"
+            f"{type(reason).__name__}{said}"
         ) from reason
     if kind == "models":
         _refuse_foreign(loaded, found)
@@ -116,8 +115,16 @@ def _with_collision(part: Part, owners: set[str]) -> Part:
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist is not None else ("unknown", "0")
+    """Name and version; what an interrupted uninstall left behind may have neither."""
+    try:
+        about = point.dist.metadata  # type: ignore[union-attr]
+        name, version = about["Name"], about["Version"]
+    except (AttributeError, LookupError, TypeError, OSError):  # it depends on the version of Python
+        name = version = None
+    return name or "a broken installation", version or "0"
 
 
-def _listing(kind: str) -> str:
-    return kind if kind in ("models", "data", "extractors") else "plugin list"
+def _listing(kind: str, known: list[Part]) -> str:
+    if kind in ("models", "data", "extractors"):
+        return f"`lgen {kind}` lists them"
+    return f"there are {', '.join(dict.fromkeys(p.name for p in known))}"

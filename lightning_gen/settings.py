@@ -34,6 +34,9 @@ FREE = ("kimg", "logger", "callbacks", "data.workers", "trainer.accelerator", "t
         "trainer.strategy", "trainer.profiler", "trainer.benchmark")  # fmt: skip
 """What a resumed run may change: how long, where it reports, on what it runs; and every callback's settings."""
 
+OPTIONS = ("--model", "--data", "--preset", "--config", "--out", "--resume", "--logger", "--callback", "--print-config")
+"""What `lgen fit` takes besides settings: a misspelt one arrives here, and may be the nearest right name."""
+
 SHARES = {"log": 200, "samples": 20, "metrics": 10, "checkpoint": 20}
 """How many times a callback acts over the budget when its interval is not set."""
 
@@ -89,15 +92,15 @@ def resolve(
         UserError: an unknown name or setting, a value of the wrong type or range.
     """
     file = _read_yaml(config) if config else {}
-    model = model or _named(file, "model")
+    model = model or _named(file, "model", config)
     if not model:
         raise UserError(f"which model? --model NAME, one of: {', '.join(registry.names('models'))}")
-    data = data or _named(file, "data") or "shapes"
+    data = data or _named(file, "data", config) or "shapes"
     preset = preset or file.get("preset")
     # names first: they are checked without importing anything
     registry.part(model, "models")
     registry.part(data, "data")
-    parser, model_class = _parser(model, data, [*file.get("callbacks", CALLBACKS), *callbacks])
+    parser, model_class = _parser(model, data, [*_callbacks(file, config), *callbacks])
     explicit = _explicit(parser, arguments, config)
     notes = []
     if preset is None and not any(key.startswith("model.") for key in explicit) and "quick" in model_class.presets:
@@ -105,9 +108,8 @@ def resolve(
         notes.append(f"preset quick (no preset and no setting of {model} was given; `lgen models {model}` lists them)")
     if preset is not None:
         _apply_preset(parser, model, model_class, preset)
-    values = _parse(parser, arguments, config, model, data)
-    if logger:
-        values["logger"] = [name for name in logger if name != "none"]
+    values = _parse(parser, arguments, config)
+    values["logger"] = _loggers(logger or values["logger"])
     if "data.resolution" not in explicit and "resolution" in values["data"]:
         from_model = "model.image_shape" in explicit or (preset is not None and "image_shape" in model_class.presets[preset])
         if from_model:
@@ -128,13 +130,16 @@ def resolve_resumed(
     if not path.is_file():
         raise UserError(f"{run} is not a run directory: it has no run.yaml")
     before = _read_yaml(str(path))
-    model, data, preset = before["model"].pop("name"), before["data"].pop("name"), before.pop("preset")
-    parser, _ = _parser(model, data, [*before["callbacks"], *callbacks])
+    model, data = _named(before, "model", str(path)), _named(before, "data", str(path))
+    if not model or not data:
+        raise UserError(f"{path} does not say which model it trains on which data: it is no run.yaml of lightning_gen")
+    del before["model"]["name"], before["data"]["name"]
+    preset = before.pop("preset", None)
+    parser, _ = _parser(model, data, [*_callbacks(before, str(path)), *callbacks])
     explicit = _explicit(parser, arguments, None)
     parser.set_defaults(_flatten(before, parser))
-    after = _parse(parser, arguments, None, model, data)
-    if logger:
-        after["logger"] = [name for name in logger if name != "none"]
+    after = _parse(parser, arguments, None)
+    after["logger"] = _loggers(logger or after["logger"])
     was, now = _leaves(before), _leaves(after)
     for key in sorted(explicit):
         free = key in FREE or key.split(".")[0] in after["callbacks"]
@@ -151,7 +156,7 @@ def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentPa
     from pytorch_lightning import Trainer
 
     model_class, source_class = registry.load(model, "models"), registry.load(data, "data")
-    parser = ArgumentParser(prog="lgen fit", exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(prog="lgen fit", exit_on_error=False, allow_abbrev=False, print_config=None)
     parser.add_argument("--config", action="config")
     parser.add_argument("--kimg", type=PositiveFloat, default=1000.0, help="Budget: thousands of real images seen.")
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="Names the order of the data and all noise.")
@@ -186,16 +191,20 @@ def _known(parser: ArgumentParser, key: str) -> bool:
     return f"--{key}" in parser._option_string_actions
 
 
-def _parse(parser: ArgumentParser, arguments: Sequence[str], config: str | None, model: str, data: str) -> dict[str, Any]:
+def _parse(parser: ArgumentParser, arguments: Sequence[str], config: str | None) -> dict[str, Any]:
     values = _namespace(parser, arguments, config, defaults=True).as_dict()
     for key in ("config", "preset"):
         values.pop(key)
     values["model"].pop("name")
     values["data"].pop("name")
-    for name in values["logger"]:
-        if name not in LOGGERS:
-            raise UserError(f"unknown logger {name!r}{nearest(name, LOGGERS)} (there are {', '.join(LOGGERS)})")
     return _plain(values)
+
+
+def _loggers(names: Sequence[str]) -> list[str]:
+    for name in names:
+        if name not in (*LOGGERS, "none"):
+            raise UserError(f"unknown logger {name!r}{nearest(name, LOGGERS)} (there are {', '.join(LOGGERS)}, none)")
+    return [name for name in names if name != "none"]
 
 
 def _explicit(parser: ArgumentParser, arguments: Sequence[str], config: str | None) -> frozenset[str]:
@@ -213,26 +222,44 @@ def _namespace(parser: ArgumentParser, arguments: Sequence[str], config: str | N
 
 def _in_the_users_words(message: str, parser: ArgumentParser) -> str:
     """jsonargparse's message in one line, in the command line's spelling, with the nearest right name."""
-    options = [option for option in parser._option_string_actions if option.startswith("--")]
+    options = [*OPTIONS, *(option for option in parser._option_string_actions if option.startswith("--"))]
     if unknown := re.search(r"[Uu]nrecognized arguments: (.*)", message):
         word = unknown[1].split()[0].split("=")[0]
         return f"unknown setting {word}{nearest(word, options)}"
     if unknown := re.search(r"(?:Group '([\w.]+)' does not|does not) accept option '([\w.]+)'", message):
         word = "--" + ".".join(filter(None, unknown.groups()))
         return f"unknown setting {word[2:]}{nearest(word, options).replace('--', '')}"
+    if unknown := re.search(r"[Oo]ption '([\w.]+)' is not accepted", message):
+        return f"unknown setting {unknown[1]}{nearest(f'--{unknown[1]}', options).replace('--', '')}"
     if wrong := re.search(r'Parser key "([\w.]+)":\s*(.*)', message, re.DOTALL):
         return f"--{wrong[1]}: {_reason(wrong[2])}"
     return " ".join(message.split())
 
 
+EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list like [1, 2]",
+            "str": "a word"}  # fmt: skip
+
+
 def _reason(message: str) -> str:
-    if bad := re.search(r"Not of type \w+: (.*) does not conform to restriction v(.*)", message):
-        return f"{bad[1]} is not {bad[2].replace('>=0', '0 or more').replace('>0', 'more than 0')}"
-    if bad := re.search(r"Expected a (?:<class '(\w+)'>|typing\.)(.*)\. Got value: (.*)", message, re.DOTALL):
-        expected = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list like [1, 2]"}
-        wanted = expected.get(bad[1], bad[1]) if bad[1] else bad[2].replace("Literal", "one of ")
-        return f"expected {wanted}, got {' '.join(bad[3].split())!r}"
-    return " ".join(message.split())
+    message = " ".join(message.split())
+    if several := re.search(r"Does not validate against any of the Union subtypes.*Given value: (.*)", message):
+        known = ", ".join(re.findall(r"- Expected a typing\.Literal\[(.*?)\]", message))
+        types = [EXPECTED.get(name, name) for name in re.findall(r"- Expected a <class '(\w+)'>", message)]
+        return f"expected {f'one of {known}' if known else ' or '.join(types)}, got {several[1]!r}".replace("NoneType", "null")
+    if bad := re.search(r"Not of type \w+: (.*) does not conform to restriction (.*)", message):
+        for symbol, words in ((">=0", "0 or more"), (">0", "more than 0"), ("<=1", "1 or less"), ("<1", "less than 1")):
+            message = message.replace(f"v{symbol}", words)
+        return f"must be {message[bad.start(2) :]}, got {bad[1]}"
+    if bad := re.search(r"Not of type (\w+): (.*)", message):
+        got = re.search(r": '(.*)'$", bad[2])
+        expected = EXPECTED["int" if bad[1].endswith("Int") else "float"]
+        return f"expected {expected}" + (f", got {got[1]!r}" if got else "")
+    if bad := re.search(r"Expected a tuple with (\d+) elements. Got value: (.*)", message):
+        return f"expected a list of {bad[1]}, got {bad[2]}"
+    if bad := re.search(r"Expected a (?:<class '(\w+)'>|typing\.)(.*)\. Got value: (.*)", message):
+        wanted = EXPECTED.get(bad[1], bad[1]) if bad[1] else bad[2].replace("Literal", "one of ")
+        return f"expected {wanted}, got {bad[3]!r}"
+    return message
 
 
 def _fill_intervals(values: dict[str, Any]) -> None:
@@ -246,16 +273,33 @@ def _read_yaml(path: str) -> dict[str, Any]:
         raise UserError(f"there is no settings file {path}")
     try:
         content = yaml.safe_load(Path(path).read_text())
+    except yaml.MarkedYAMLError as reason:
+        mark = reason.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{path} is not valid YAML: {where}{reason.problem}") from reason
     except (yaml.YAMLError, UnicodeDecodeError) as reason:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(reason).split())}") from reason
+    except OSError as reason:
+        raise UserError(f"the settings file {path} cannot be read: {reason.strerror}") from reason
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: expected lines like 'kimg: 100'")
     return content
 
 
-def _named(file: Mapping[str, Any], group: str) -> str | None:
+def _named(file: Mapping[str, Any], group: str, path: str | None) -> str | None:
+    """The name of the model or of the data source, which stands among its settings."""
     value = file.get(group)
-    return value.get("name") if isinstance(value, dict) else None
+    name = value.get("name") if isinstance(value, dict) else value
+    if name is not None and (not isinstance(name, str) or not isinstance(value, dict)):
+        raise UserError(f"{path}: expected lines like '{group}: {{name: NAME}}', got '{group}: {value}'")
+    return name
+
+
+def _callbacks(file: Mapping[str, Any], path: str | None) -> list[str]:
+    names = file.get("callbacks", list(CALLBACKS))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: expected a list of names under callbacks, got {names}")
+    return names
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -280,4 +324,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value if isinstance(value, int | float | str | bool | None) else str(value)
+    for kind in (bool, int, float):  # restricted types are subclasses, which neither YAML nor a checkpoint takes
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else str(value)

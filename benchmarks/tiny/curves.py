@@ -1,6 +1,6 @@
 """Does the Fréchet distance under the extractor `tiny` rise with damage? Noise, blur, missing classes, foreign images.
 
-    python benchmarks/tiny/curves.py --data CIFAR_ARCHIVE --foreign MNIST_ARCHIVE --figure docs/figures/tiny-fid-curves.png
+    python benchmarks/tiny/curves.py --data CIFAR --foreign MNIST --figure docs/figures/tiny-fid-curves.png
 
 The reference is 10,000 images of the train split (every fifth), the damaged images are the test split's 10,000. The
 first level of each curve is no damage: what two halves of one distribution are apart. Archives as for train.py. Exits
@@ -10,6 +10,7 @@ with 1 when a curve falls anywhere. `--readme FILE` writes the table there, with
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ def curves(data: Path, foreign: Path) -> dict[str, tuple[str, list[float], list[
 
 
 def rises(values: list[float]) -> bool:
-    return all(later > earlier for earlier, later in zip(values, values[1:], strict=False))
+    return all(later > earlier for earlier, later in itertools.pairwise(values))
 
 
 def table(name: str, unit: str, levels: list[float], values: list[float]) -> str:

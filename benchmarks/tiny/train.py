@@ -163,6 +163,7 @@ def main() -> None:
         "licence": "Apache-2.0",
     }
     save_file(stored, options.out, metadata=metadata)
+    options.out.chmod(0o644)  # written for its owner only; a package is for all
     assert set(load_file(options.out)) == set(stored)
     print(f"{options.out}: {options.out.stat().st_size} bytes, {time.monotonic() - begun:.0f} s in all")
     print(f"test accuracy {measured:.4f} (float16 weights, read back)")

@@ -39,6 +39,8 @@ class _Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as mistake:
+            raise _Shown(mistake.format_message()) from mistake
         except UserError as mistake:
             if os.environ.get("LGEN_DEBUG"):
                 raise

@@ -60,7 +60,7 @@ def command(
 
     if resume is None:
         # processes that Lightning starts for further devices run this same command and must find the same folder
-        folder = Path(os.environ.setdefault("LGEN_RUN", out or str(experiment.free_directory(resolved))))
+        folder = Path(out or os.environ.setdefault("LGEN_RUN", str(experiment.free_directory(resolved))))
     began = time.monotonic()
     finished = experiment.fit(resolved, folder, resume=resume is not None, say=click.echo)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)

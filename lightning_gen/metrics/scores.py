@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from lightning_gen.data import decoder
 from lightning_gen.data.source import Source
 from lightning_gen.metrics import reference
 from lightning_gen.metrics.extractors import Extractor, Features
@@ -113,4 +112,6 @@ class ModeCoverage(Score):
 
     def compute(self) -> dict[str, float]:
         """{"mode_coverage": of 48, "on_manifold": share}."""
+        from lightning_gen.data import decoder  # renders its templates when it is imported
+
         return decoder.score(torch.cat(self.images))

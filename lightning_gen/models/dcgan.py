@@ -9,10 +9,11 @@ import math
 from typing import Any, ClassVar
 
 import torch
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
-from lightning_gen.losses import minimax_d, non_saturating_g
+from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import GenerativeModule, StepOutput
 
 
@@ -60,6 +61,7 @@ class DCGAN(GenerativeModule):
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
+        penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
 
@@ -76,12 +78,13 @@ class DCGAN(GenerativeModule):
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (3, 64, 64),
-        latent_dim: int = 100,
-        width: int = 64,
-        lr: float = 2e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
-        critic_steps: int = 1,
-        ema_halflife_kimg: float = 0.0,
+        latent_dim: PositiveInt = 100,
+        width: PositiveInt = 64,
+        lr: PositiveFloat = 2e-4,
+        betas: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.5, 0.999),
+        critic_steps: PositiveInt = 1,
+        penalty: NonNegativeFloat = 0.0,
+        ema_halflife_kimg: NonNegativeFloat = 0.0,
     ):
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -115,8 +118,11 @@ class DCGAN(GenerativeModule):
         for real in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
                 fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+                real.requires_grad_(self.hparams.penalty > 0)
                 logits_real, logits_fake = self.discriminator(real), self.discriminator(fake)
                 loss_d = minimax_d(logits_real, logits_fake)
+                if self.hparams.penalty > 0:
+                    loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
                 step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
             fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
@@ -149,17 +150,17 @@ class ProGAN(GenerativeModule):
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (3, 32, 32),
-        latent_dim: int = 512,
-        width: int = 512,
-        width_base: int = 8192,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.0, 0.99),
-        critic_steps: int = 1,
-        penalty: float = 10.0,
-        drift: float = 1e-3,
-        fade_kimg: float = 600.0,
-        stable_kimg: float = 600.0,
-        ema_halflife_kimg: float = 11.0,
+        latent_dim: PositiveInt = 512,
+        width: PositiveInt = 512,
+        width_base: PositiveInt = 8192,
+        lr: PositiveFloat = 1e-3,
+        betas: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 0.99),
+        critic_steps: PositiveInt = 1,
+        penalty: NonNegativeFloat = 10.0,
+        drift: NonNegativeFloat = 1e-3,
+        fade_kimg: NonNegativeFloat = 600.0,
+        stable_kimg: NonNegativeFloat = 600.0,
+        ema_halflife_kimg: NonNegativeFloat = 11.0,
     ):
         super().__init__()
         self.save_hyperparameters(logger=False)

@@ -1,0 +1,384 @@
+"""What the framework costs: our training step against a bare PyTorch loop of the same networks, interleaved.
+
+    python benchmarks/speed/step.py [--models dcgan progan] [--rounds N] [--json FILE]
+    python benchmarks/speed/step.py --tiny            # networks of no size: the framework's own milliseconds
+    python benchmarks/speed/step.py --clock cpu --threads 1     # on a machine that others use too
+
+Ours is `experiment.fit` as `lgen fit` runs it: Trainer, stream loader, records and tensorboard at their default
+interval, every built-in callback; scores, grids and checkpoints are off, for they are not part of a step. The bare
+loop is what one would write by hand and fast: no Lightning, no records, no gradient norms, gradients only where they
+are needed. Before anything is timed, both take one step from the same weights, images and noise, and must end with
+the same weights.
+
+A callback pauses our run every few steps and runs as many bare steps in the same process, so that a machine that
+slows down slows down both. A pair is one block of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lightning_gen import experiment, losses, noise, registry, settings
+from lightning_gen.clock import Clock
+from lightning_gen.data.source import Batch, Source
+
+CASES = {
+    "dcgan quick": ("dcgan", "quick", ()),
+    "progan quick": ("progan", "quick", ()),
+    "dcgan default": ("dcgan", None, ("--model.width", "64", "--data.resolution", "64", "--data.batch_size", "64")),
+}
+
+OFF = ("--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--checkpoint.every_kimg", "0")
+
+TINY = ("--model.width", "2", "--model.latent_dim", "4", "--data.batch_size", "2")
+"""Layers, parameters and buffers keep their number, on which the framework's work depends; the arithmetic is gone."""
+
+GROWN = 1_000_000
+"""Where the clock starts: past every fade-in, so that progan works at its full resolution all the time."""
+
+BAR_RATIO, BAR_MS = 1.05, 0.5
+"""What the framework may cost: 5 % of a bare step, or half a millisecond where that is more."""
+
+
+class RandomPixels(Source):
+    """Random images in memory, half of them mirrored in training: the cheapest thing that goes the whole way.
+
+    Args:
+        resolution: Height and width in pixels.
+        length: Number of images.
+    """
+
+    split = "train"
+
+    def __init__(self, resolution: int = 32, length: int = 10_000):
+        self.image_shape = (3, resolution, resolution)
+        self.class_names = []
+        self.pixels = np.random.default_rng(0).integers(0, 256, (length, *self.image_shape), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, indices: np.ndarray) -> Batch:
+        return {"image": torch.from_numpy(self.pixels[indices])}
+
+    def augment(self, batch: Batch, chance: np.ndarray) -> Batch:
+        return {"image": mirror(batch["image"], torch.from_numpy(chance < 0.5))}
+
+    def digest(self) -> str:
+        return "random pixels"
+
+
+def mirror(images: Tensor, chosen: Tensor) -> Tensor:
+    """The images (B, C, H, W) with those mirrored for which `chosen` (B,) is true."""
+    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+class BareLoop(ABC):
+    """A training loop as written by hand. It starts from copies of a model's networks and takes only those from it."""
+
+    def __init__(self, model: Any, pixels: np.ndarray, batch_size: int):
+        self.generator, self.discriminator = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator)
+        settings = model.hparams
+        self.opt_d, self.opt_g = (
+            torch.optim.Adam(network.parameters(), settings.lr, settings.betas)
+            for network in (self.discriminator, self.generator)
+        )
+        self.halflife = settings.ema_halflife_kimg * 1000
+        if self.halflife:
+            self.average: nn.Module = copy.deepcopy(self.generator).requires_grad_(False)
+        self.latent_dim = model.latent_dim
+        self.device = model.device
+        self.pixels = torch.from_numpy(pixels)
+        self.batch_size = batch_size
+        self.seen = GROWN
+        self.noise: torch.Generator | None = None
+        self.batches = self.load()
+
+    def load(self) -> Iterator[Tensor]:
+        """Shuffled batches for ever, floats in [-1, 1]."""
+        while True:
+            order = torch.randperm(len(self.pixels))
+            for chosen in order.split(self.batch_size)[: len(order) // self.batch_size]:
+                images = mirror(self.pixels[chosen], torch.rand(len(chosen)) < 0.5)
+                yield images.to(self.device).float().div_(127.5).sub_(1.0)
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.step(next(self.batches))
+
+    def step(self, real: Tensor) -> None:
+        self.update(real)
+        self.seen += len(real)
+        if self.halflife:
+            keep = 0.5 ** (len(real) / min(self.halflife, 0.05 * self.seen))
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(self.average.parameters()), list(self.generator.parameters()), 1 - keep
+                )
+                for mine, current in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+                    mine.copy_(current)
+
+    @abstractmethod
+    def update(self, real: Tensor) -> None:
+        """One update of each network."""
+
+    def randn(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, device=self.device, generator=self.noise)
+
+
+class BareDCGAN(BareLoop):
+    def update(self, real: Tensor) -> None:
+        with torch.no_grad():
+            fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+        loss_d = losses.minimax_d(self.discriminator(real), self.discriminator(fake))
+        self.opt_d.zero_grad()
+        loss_d.backward()
+        self.opt_d.step()
+
+        self.discriminator.requires_grad_(False)
+        fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+        loss_g = losses.non_saturating_g(self.discriminator(fake))
+        self.opt_g.zero_grad()
+        loss_g.backward()
+        self.opt_g.step()
+        self.discriminator.requires_grad_(True)
+
+
+class BareProGAN(BareLoop):
+    def __init__(self, model: Any, pixels: np.ndarray, batch_size: int):
+        super().__init__(model, pixels, batch_size)
+        self.growth = model.growth
+        self.penalty, self.drift = model.hparams.penalty, model.hparams.drift
+
+    def update(self, real: Tensor) -> None:
+        stage, alpha = self.growth.at(self.seen)
+        assert stage == self.growth.last_stage and alpha == 1.0  # so the images need no shrinking and no blending
+        with torch.no_grad():
+            fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+        logits_real = self.discriminator(real, stage, alpha)
+        logits_fake = self.discriminator(fake, stage, alpha)
+        mix = torch.rand(len(real), device=self.device, generator=self.noise)
+        slope = losses.gradient_penalty(lambda x: self.discriminator(x, stage, alpha), real, fake, mix)
+        loss_d = losses.wasserstein_d(logits_real, logits_fake)
+        loss_d = loss_d + self.penalty * slope + self.drift * losses.drift(logits_real)
+        self.opt_d.zero_grad()
+        loss_d.backward()
+        self.opt_d.step()
+
+        self.discriminator.requires_grad_(False)
+        fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+        loss_g = losses.wasserstein_g(self.discriminator(fake, stage, alpha))
+        self.opt_g.zero_grad()
+        loss_g.backward()
+        self.opt_g.step()
+        self.discriminator.requires_grad_(True)
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+BARE: dict[str, type[BareLoop]] = {"dcgan": BareDCGAN, "progan": BareProGAN}
+
+
+class Interleave(pl.Callback):
+    """Stands last among the callbacks. Whatever happens between two of its calls is our step: loader, hooks, records."""
+
+    def __init__(self, model: str, block: int, rounds: int, warm_up: int, clock: str):
+        self.model = model
+        self.clock = CLOCKS[clock]
+        self.block = block
+        self.rounds = rounds
+        self.warm_up = warm_up
+        self.ours: list[float] = []
+        self.bare: list[float] = []
+        """Seconds of each block."""
+        self._steps = 0
+        self._resumed = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        pl_module.clock = Clock(GROWN)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._loop = BARE[self.model](pl_module, data.source.pixels, data.batch_size)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            self._loop.noise = torch.Generator(pl_module.device)
+            self._loop.noise.manual_seed(noise.mix(pl_module.seed, GROWN, 0))
+            self._loop.step(batch["image"])
+            self._loop.noise = None
+            require_equal(pl_module, self._loop)
+            self._resumed = self._now(pl_module.device)
+            return
+        self._steps += 1
+        if self._steps < self.block:
+            return
+        paused = self._now(pl_module.device)
+        self._loop.run(self.block)
+        done = self._now(pl_module.device)
+        if self.warm_up:
+            self.warm_up -= 1
+        else:
+            self.ours.append(paused - self._resumed)
+            self.bare.append(done - paused)
+            if sys.stderr.isatty():
+                print(f"\r{self.model}: pair {len(self.ours)} of {self.rounds} ", end="", file=sys.stderr, flush=True)
+        trainer.should_stop = len(self.ours) == self.rounds
+        self._steps = 0
+        gc.collect()  # neither side pays for the other's rubbish
+        self._resumed = self._now(pl_module.device)
+
+    def _now(self, device: torch.device) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return self.clock()
+
+
+def require_equal(model: Any, loop: BareLoop) -> None:
+    """A comparison of two different steps would mean nothing."""
+    pairs = [(model.generator, loop.generator), (model.discriminator, loop.discriminator)]
+    if loop.halflife:
+        pairs.append((model.generator_ema, loop.average))
+    for ours, theirs in pairs:
+        for (name, mine), other in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+            if not torch.allclose(mine, other, rtol=1e-5, atol=1e-7):
+                raise SystemExit(f"after one step {name} differs by {(mine - other).abs().max():.1e}: not the same step")
+
+
+@contextmanager
+def registered(callback: Interleave) -> Iterator[None]:
+    """The two parts that no distribution registers: the source `pixels`, and the callback `interleave` that is ready."""
+    part, load = registry.part, registry.load
+    ours = {("pixels", "data"): RandomPixels, ("interleave", "callbacks"): lambda: callback}
+    with (
+        patch.object(registry, "part", lambda name, kind="models": ours.get((name, kind)) or part(name, kind)),
+        patch.object(registry, "load", lambda name, kind="models": ours.get((name, kind)) or load(name, kind)),
+    ):
+        yield
+
+
+@dataclass(frozen=True)
+class Result:
+    """Milliseconds are of one step."""
+
+    case: str
+    batch_size: int
+    pairs: int
+    block: int
+    ours_ms: float
+    """Median over the blocks."""
+    bare_ms: float
+    ratio: float
+    """Of the medians."""
+    ratio_low: float
+    """First quartile of the pairs' own ratios."""
+    ratio_high: float
+    """Third quartile."""
+    ratio_total: float
+    """Of the summed times: what rare events (records) cost is in it too."""
+    overhead_ms: float
+    """Difference of the medians."""
+    within_bar: bool
+
+
+def measure(case: str, rounds: int, block: int, clock: str, tiny: bool, warm_up: int = 3) -> Result:
+    """Run one case in a run directory that is thrown away."""
+    model, preset, arguments = CASES[case]
+    if tiny:
+        arguments += TINY
+    callback = Interleave(model, block, rounds, warm_up, clock)
+    with tempfile.TemporaryDirectory() as folder, registered(callback):
+        chosen = settings.resolve([*OFF, *arguments], model=model, data="pixels", preset=preset)
+        chosen.values["callbacks"].append("interleave")
+        chosen.values["interleave"] = {}
+        # long enough for all rounds, without a change of the intervals that follow from the usual budget
+        batch_size = chosen.values["data"]["batch_size"]
+        chosen.values["kimg"] = (2 + (rounds + warm_up) * block) * batch_size / 1000
+        experiment.fit(chosen, Path(folder), say=lambda line: None)
+    ours, bare = (np.array(seconds) * 1000 / block for seconds in (callback.ours, callback.bare))
+    ours_ms, bare_ms = float(np.median(ours)), float(np.median(bare))
+    low, high = np.quantile(ours / bare, [0.25, 0.75])
+    ratio, overhead = ours_ms / bare_ms, ours_ms - bare_ms
+    return Result(
+        case=case,
+        batch_size=batch_size,
+        pairs=len(ours),
+        block=block,
+        ours_ms=ours_ms,
+        bare_ms=bare_ms,
+        ratio=ratio,
+        ratio_low=float(low),
+        ratio_high=float(high),
+        ratio_total=float(ours.sum() / bare.sum()),
+        overhead_ms=overhead,
+        within_bar=ratio <= BAR_RATIO or overhead <= BAR_MS,
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on."""
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": pl.__version__,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["dcgan", "progan"], choices=sorted(BARE))
+    parser.add_argument("--rounds", type=int, default=30, help="pairs of blocks that are timed")
+    parser.add_argument("--block", type=int, default=20, help="steps in a block")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: seconds that this process computed")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--tiny", action="store_true", help="shrink the networks to almost nothing")
+    parser.add_argument("--json", type=Path, help="write the results here too")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    results = []
+    print(f"{'case':14} {'batch':>5} {'ours ms':>9} {'bare ms':>9} {'ratio':>6} {'quartiles':>13} {'total':>6} {'overhead ms':>12}  bar")
+    for case, (model, _, _) in CASES.items():
+        if model not in options.models:
+            continue
+        r = measure(case, options.rounds, options.block, options.clock, options.tiny)
+        results.append(r)
+        print(
+            f"{r.case:14} {r.batch_size:5} {r.ours_ms:9.2f} {r.bare_ms:9.2f} {r.ratio:6.3f} {r.ratio_low:6.3f}-{r.ratio_high:.3f} "
+            f"{r.ratio_total:6.3f} {r.overhead_ms:12.2f}  {'ok' if r.within_bar else 'FAILED'}",
+            flush=True,
+        )
+    if options.json:
+        content = {"machine": machine(), "clock": options.clock, "tiny": options.tiny, "results": [asdict(r) for r in results]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0 if all(r.within_bar for r in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""One image file becomes one row of bytes: what is converted, cropped and resized, and how."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from warnings import catch_warnings, filterwarnings
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+"""File names, in any case, that are taken for images."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Decoders of Pillow that may run: the content must be one of these, whatever the name says."""
+
+LARGEST_FILE = 512 * 2**20
+"""A file of more bytes is refused before it is read: it is no picture, and an archive may claim any size."""
+
+RECIPE = f"1: EXIF orientation, 16 bit / 257, white behind alpha, centre square, Lanczos; Pillow {PIL.__version__}"
+"""Names everything here that changes pixels; part of every cache key. Count it up when `decode` changes."""
+
+CHANGES = {
+    "first": "{} with several frames: the first is used",
+    "rotated": "{} turned upright as their EXIF orientation says",
+    "16 bit": "{} of 16 bits scaled to 8",
+    "alpha": "{} with transparency put on white",
+    "coloured": "{} in grey given three equal channels",
+    "greyed": "{} in colour turned to grey (ITU-R 601 luma)",
+    "cmyk": "{} in CMYK turned to RGB",
+    "cropped": "{} not square: the centre is used",
+    "enlarged": "{} smaller than the resolution enlarged to it",
+}
+"""What `decode` may report having done, as sentences for the user; the hole takes "1 image", "7 images"."""
+
+
+def is_image(path: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def decode(data: bytes, resolution: int, channels: int) -> tuple[np.ndarray, list[str]]:
+    """The picture in `data` as uint8 (channels, resolution, resolution), and which of CHANGES were made.
+
+    In this order: the first frame; turned as EXIF says; 16-bit greys scaled to 8 bits (65535 becomes 255, rounded);
+    transparency composited on white, as viewers show it; everything else by Pillow's `convert` to RGB, or to grey
+    (ITU-R 601 luma) for one channel; the centre square; one antialiased Lanczos resize, none where the size fits.
+
+    Raises:
+        Exception: whatever Pillow raises on what it cannot read; ValueError on pixels without a known range.
+    """
+    changes = []
+    image: Image.Image
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        # a phone's MPO holds a preview behind the picture, nothing that a user would call a frame
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+            changes.append("first")
+        if _turned(image):
+            changes.append("rotated")
+            ImageOps.exif_transpose(image, in_place=True)
+        image.load()
+        image = _eight_bits(image, changes)
+        image = _opaque(image, changes)
+        image = _channels(image, channels, changes)
+        image = _square(image, resolution, changes)
+        pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)), changes
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Pillow's hints about odd but readable files stay out of the user's terminal."""
+    Image.init()  # all decoders, before threads ask for them
+    with catch_warnings():
+        filterwarnings("ignore", module=r"PIL\b")
+        filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a photograph may have 100 megapixels
+        yield
+
+
+def _turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(0x0112, 1) in range(2, 9)
+    except Exception:  # damaged metadata of any kind says nothing against the pixels
+        return False
+
+
+def _eight_bits(image: Image.Image, changes: list[str]) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
+        changes.append("16 bit")
+        # Pillow's own conversion to "L" clips: everything above 255 would be white
+        wide = np.asarray(image).astype(np.float64)
+        return Image.fromarray(np.rint(wide / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("pixels of 32 bits have no agreed range: convert it to 8 or 16 bits")
+    return image
+
+
+def _opaque(image: Image.Image, changes: list[str]) -> Image.Image:
+    if image.mode not in ("RGBA", "RGBa", "LA", "La", "PA") and "transparency" not in image.info:
+        return image
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    changes.append("alpha")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _channels(image: Image.Image, channels: int, changes: list[str]) -> Image.Image:
+    grey = image.mode in ("1", "L")
+    if image.mode == "CMYK":
+        changes.append("cmyk")
+    if channels == 3 and grey:
+        changes.append("coloured")
+    if channels == 1 and not grey:
+        changes.append("greyed")
+    mode = "RGB" if channels == 3 else "L"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _square(image: Image.Image, resolution: int, changes: list[str]) -> Image.Image:
+    width, height = image.size
+    side = min(width, height)
+    if width != height:
+        changes.append("cropped")
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if side < resolution:
+        changes.append("enlarged")
+    if side != resolution:
+        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return image

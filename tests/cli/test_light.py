@@ -1,0 +1,60 @@
+"""Verbs that only list answer at once, because they import nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "torchmetrics", "numpy", "jsonargparse", "wandb", "rich")
+
+REPORT = f"""
+import atexit, sys
+atexit.register(lambda: print(*sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr))
+from lightning_gen.cli import main
+main(prog_name="lgen")
+"""
+
+
+def lgen(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", REPORT, *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["fit", "--help"],
+        ["sample", "--help"],
+        ["models"],
+        ["models", "--json"],
+        ["data"],
+        ["extractors"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported_by(arguments: list[str]) -> None:
+    done = lgen(*arguments)
+    assert (done.returncode, done.stderr) == (0, "\n")
+    assert done.stdout
+
+
+def test_a_mistake_in_a_name_is_answered_before_anything_heavy_is_imported() -> None:
+    done = lgen("models", "prrogan")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["Error: unknown model 'prrogan'; did you mean 'progan'? (`lgen models` lists them)", ""]
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", f"import lightning_gen, sys; print(*set({HEAVY!r}) & set(sys.modules))"],
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.stdout == "\n"
+
+
+def test_the_lists_are_complete_though_nothing_was_imported() -> None:
+    names = [row["name"] for row in json.loads(lgen("models", "--json").stdout)]
+    assert {"progan", "dcgan"} <= set(names)
+    assert names == sorted(names)

@@ -1,0 +1,384 @@
+"""A user's mistake: one or two lines that name it in the user's words, exit code 2, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+import tarfile
+import urllib.error
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from lightning_gen.cli import main
+
+TINY = ("--model", "dcgan", "--model.image_shape", "[3,32,32]", "--model.width", "2", "--model.latent_dim", "4",
+        "--data.batch_size", "20", "--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--logger", "none",
+        "--kimg", "0.08")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def lgen(*arguments: str) -> Result:
+    os.environ.pop("LGEN_RUN", None)  # set for child processes of one run
+    return CliRunner().invoke(main, arguments, prog_name="lgen")
+
+
+def succeed(*arguments: str) -> str:
+    done = lgen(*arguments)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def message(code: int, stderr: str) -> str:
+    """What follows "Error: "; what comes before it may be a line of progress."""
+    assert code == 2, stderr
+    assert "Traceback" not in stderr
+    said = stderr[stderr.index("Error: ") + len("Error: ") :].rstrip("\n")
+    assert 1 <= len(said.splitlines()) <= 2, said
+    assert all(line.strip() for line in said.splitlines())
+    return said
+
+
+def mistake(*arguments: str) -> str:
+    """The message of a command that must fail, change no file and make none."""
+    before = everything()
+    done = lgen(*arguments)
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert everything() == before
+    return message(done.exit_code, done.stderr)
+
+
+def fit(*arguments: str) -> str:
+    return mistake("fit", *arguments, "--kimg", "0.08", "--out", "run")
+
+
+def everything() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(Path().rglob("*"))}
+
+
+def pictures(folder: str, count: int = 6) -> Path:
+    Path(folder).mkdir(parents=True)
+    for i in range(count):
+        pixels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(Path(folder) / f"{i}.jpg")
+    return Path(folder)
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fti"], "there is no `lgen fti`; did you mean 'fit'?"),
+        (["fit"], "which model? --model NAME, one of: dcgan, progan"),
+        (["fit", "--model", "prrogan"], "unknown model 'prrogan'; did you mean 'progan'? (`lgen models` lists them)"),
+        (["fit", "--model", "dcgan", "--data", "shape"], "unknown data source 'shape'; did you mean 'shapes'?"),
+        (["fit", "--model", "dcgan", "--preset", "quik"], "dcgan has no preset 'quik'; did you mean 'quick'?"),
+        (["fit", "--model", "dcgan", "--logger", "tensorbord"], "unknown logger 'tensorbord'; did you mean 'tensorboard'?"),
+        (["fit", "--model", "dcgan", "--callback", "sampels"], "unknown callback 'sampels'; did you mean 'samples'?"),
+        (["fit", "--model", "dcgan", "--model.latent_dmi", "8"],
+         "unknown setting --model.latent_dmi; did you mean '--model.latent_dim'?"),
+        (["fit", "--model", "dcgan", "--latent_dim", "8"], "unknown setting --latent_dim; did you mean '--model.latent_dim'?"),
+        (["fit", "--model", "dcgan", "--model.latent-dim=8"],
+         "unknown setting --model.latent-dim; did you mean '--model.latent_dim'?"),
+        (["fit", "--model", "dcgan", "--resmue", "run"], "unknown setting --resmue; did you mean '--resume'?"),
+        (["fit", "--model", "dcgan", "--print-confg"], "unknown setting --print-confg; did you mean '--print-config'?"),
+        (["fit", "--model", "dcgan", "--metrics.extractor", "tinny"], "unknown extractor 'tinny'; did you mean 'tiny'?"),
+        (["fit", "--model", "dcgan", "stray"], "unknown setting stray"),
+        (["models", "dgcan"], "unknown model 'dgcan'; did you mean 'dcgan'?"),
+        (["models", "--jsn"], "No such option '--jsn'. Did you mean '--json'?"),
+        (["data", "shape"], "unknown data source 'shape'; did you mean 'shapes'?"),
+        (["extractors", "inception-v3"], "unknown extractor 'inception-v3'; did you mean 'inception-v3-compat'?"),
+        (["sample", "run", "--grid", "x.png"], "there is no run or checkpoint run"),
+        (["sample", "--n", "4"], "Missing argument 'RUN|CKPT'."),
+        (["sample", "run", "--n", "0", "--grid", "x.png"], "Invalid value for '--n': 0 is not in the range x>=1."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_wrong_name_is_answered_with_the_nearest_right_one(arguments: list[str], said: str) -> None:
+    assert mistake(*arguments).startswith(said)
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("model.latent_dim", "many", "expected a whole number, got 'many'"),
+        ("model.latent_dim", "1.5", "expected a whole number, got '1.5'"),
+        ("model.latent_dim", "0", "must be more than 0, got 0"),
+        ("model.latent_dim", "-3", "must be more than 0, got -3"),
+        ("model.width", "0", "must be more than 0, got 0"),
+        ("model.critic_steps", "0", "must be more than 0, got 0"),
+        ("model.lr", "0", "must be more than 0, got 0"),
+        ("model.lr", "fast", "expected a number, got 'fast'"),
+        ("model.lr", "nan", "must be more than 0, got nan"),
+        ("model.betas", "0.5", "expected a list like [1, 2], got '0.5'"),
+        ("model.betas", "[0.5]", "expected a list of 2, got [0.5]"),
+        ("model.betas", "[0.5,2]", "must be 0 or more and 1 or less, got 2"),
+        ("model.ema_halflife_kimg", "-1", "must be 0 or more, got -1"),
+        ("model.image_shape", "32", "expected a list like [1, 2], got '32'"),
+        ("data.batch_size", "0", "must be more than 0, got 0"),
+        ("data.split", "trian", "expected one of ['train', 'test'], got 'trian'"),
+        ("data.workers", "-1", "must be 0 or more, got -1"),
+        ("kimg", "0", "must be more than 0, got 0"),
+        ("seed", "-1", "must be 0 or more, got -1"),
+        ("trainer.precision", "7", "expected one of 64, 32, 16, "),
+        ("trainer.deterministic", "perhaps", "expected one of 'warn', got 'perhaps'"),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_refused(setting: str, value: str, said: str) -> None:
+    assert mistake("fit", "--model", "dcgan", f"--{setting}={value}", "--out", "run").startswith(f"--{setting}: {said}")
+
+
+@pytest.mark.parametrize("setting", ["width_base=0", "penalty=-1", "drift=-1", "fade_kimg=-1", "stable_kimg=-1"])
+def test_the_ranges_of_progan_are_kept_too(setting: str) -> None:
+    assert "must be " in fit("--model", "progan", f"--model.{setting}")
+
+
+def test_a_setting_without_its_value_is_named() -> None:
+    assert "--model.lr" in mistake("fit", "--model", "dcgan", "--model.lr")
+
+
+@pytest.mark.parametrize("setting", ["data.resolution=48", "model.image_shape=[3,48,48]"])
+def test_a_size_that_progan_cannot_make_is_refused_in_the_words_of_the_user(setting: str) -> None:
+    assert "48" in fit("--model", "progan", f"--{setting}")
+    assert f"--{setting.split('=')[0]}" in fit("--model", "progan", f"--{setting}")
+    pictures("pictures")
+    said = fit("--model", "progan", "--data", "folder", "--data.root", "pictures", f"--{setting}")
+    assert said == "progan makes square images of 4, 8, 16 ... 1024 pixels, not 48 x 48"
+
+
+def test_a_shape_that_the_data_does_not_have_is_refused() -> None:
+    said = fit("--model", "dcgan", "--model.image_shape", "[1,32,32]")
+    assert said == "--model.image_shape [1, 32, 32] does not match the data shapes, which has (3, 32, 32)"
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def from_folder(root: str) -> str:
+    return mistake("fit", *TINY, "--data", "folder", "--data.root", root, "--out", "run")
+
+
+def test_a_folder_must_be_named_exist_and_hold_images() -> None:
+    Path("empty").mkdir()
+    Path("notes").mkdir()
+    Path("notes/a.txt").write_text("no image")
+    assert "--data.root" in fit("--model", "dcgan", "--data", "folder")
+    assert from_folder("missing") == "--data.root missing: there is no such folder or archive"
+    assert from_folder("empty").startswith("--data.root empty: no images in it (it is empty")
+    assert from_folder("notes").startswith("--data.root notes: no images in it (it holds 1 .txt")
+    assert from_folder("notes/a.txt").startswith("--data.root notes/a.txt: neither a folder nor an archive")
+
+
+def test_a_truncated_image_is_named_and_can_be_skipped() -> None:
+    broken = pictures("pictures") / "3.jpg"
+    broken.write_bytes(broken.read_bytes()[:400])
+    said = from_folder("pictures")
+    assert said.startswith("--data.root pictures: the image 3.jpg cannot be read")
+    assert "--data.on_error skip" in said
+    done = succeed("fit", *TINY, "--data", "folder", "--data.root", "pictures", "--data.on_error", "skip", "--out", "run")
+    assert "5 images of folder" in done
+    assert "1 unreadable image skipped: 3.jpg" in done
+
+
+def test_a_folder_one_level_too_deep_is_named() -> None:
+    pictures("deep/cats/big")
+    pictures("deep/dogs/big")
+    assert "class folder deep/cats holds no images itself" in from_folder("deep")
+    pictures("nested/a/b/c")
+    assert from_folder("nested").endswith("give --data.root nested/a/b/c")
+
+
+def test_an_archive_that_leads_outside_is_refused() -> None:
+    picture = pictures("pictures") / "0.jpg"
+    with tarfile.open("evil.tar", "w") as archive:
+        archive.add(picture, "../../0.jpg")
+    with zipfile.ZipFile("evil.zip", "w") as zipped:
+        zipped.write(picture, "a/../../0.jpg")
+    assert from_folder("evil.tar") == "--data.root evil.tar: refused, its member '../../0.jpg' leads out of the archive"
+    assert "leads out of the archive" in from_folder("evil.zip")
+
+
+# -- the run directory and its checkpoint ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    succeed("fit", *TINY, "--data.size", "100", "--out", str(folder / "run"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def run(trained: dict[str, bytes]) -> Path:
+    """A copy of it, as `run`."""
+    for name, content in trained.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(content)
+    return Path("run")
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(run: Path) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    (run / "checkpoints" / "healthy.ckpt").touch()
+    for command in (["fit", "--resume", "run", "--kimg", "1"], ["sample", "run", "--grid", "x.png"]):
+        said = mistake(*command)
+        assert said.startswith(f"the checkpoint {last} is damaged")
+        assert said.endswith("beside it there is healthy.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("model.lr", "0.001"),
+        ("model.latent_dim", "8"),
+        ("data.size", "50"),
+        ("data.batch_size", "10"),
+        ("seed", "3"),
+        ("trainer.precision", "bf16-mixed"),
+    ],
+)
+def test_a_resumed_run_refuses_another_setting_by_name(run: Path, setting: str, value: str) -> None:
+    said = mistake("fit", "--resume", "run", f"--{setting}", value)
+    assert said.startswith(f"--{setting} {value} would make another run of run")
+    assert "may change kimg" in said
+
+
+@pytest.mark.parametrize("option", ["--model", "--data", "--preset", "--config", "--out"])
+def test_a_resumed_run_already_says_what_it_is(run: Path, option: str) -> None:
+    assert mistake("fit", "--resume", "run", option, "dcgan").startswith(f"{option} cannot be given with --resume")
+
+
+def test_a_resumed_run_may_be_longer(run: Path) -> None:
+    assert "0.12 kimg" in succeed("fit", "--resume", "run", "--kimg", "0.12")
+    assert yaml.safe_load((run / "run.yaml").read_text())["kimg"] == 0.12
+
+
+def test_only_a_run_can_be_resumed() -> None:
+    Path("file").write_text("no run")
+    Path("folder").mkdir()
+    Path("other").mkdir()
+    Path("other/run.yaml").write_text("kimg: 3\n")
+    for path in ("missing", "file", "folder"):
+        assert mistake("fit", "--resume", path) == f"{path} is not a run directory: it has no run.yaml"
+    assert "no run.yaml of lightning_gen" in mistake("fit", "--resume", "other")
+
+
+def test_a_directory_that_holds_a_run_is_not_written_to(run: Path) -> None:
+    said = fit("--model", "dcgan")
+    assert said == "run already holds a run: go on with `lgen fit --resume run`, or choose another --out"
+
+
+def test_a_directory_that_cannot_be_written_is_named() -> None:
+    Path("file").write_text("no directory")
+    for out in ("file", "file/run"):
+        assert mistake("fit", *TINY, "--out", out).startswith(f"cannot write to --out {out}: ")
+
+
+# -- machines, weights, settings files ---------------------------------------------------------------------------------
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_before_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)
+    said = fit("--model", "dcgan", "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--data.batch_size", "33")
+    assert said == "--data.batch_size 33 cannot be divided among 2 processes"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["devices=many", "devices=0", "accelerator=gppu", "strategy=dpd", "profiler=nonsense"],
+)
+def test_what_lightning_refuses_is_said_in_its_first_line(setting: str) -> None:
+    assert fit("--model", "dcgan", f"--trainer.{setting}").startswith("Lightning refuses the --trainer settings: ")
+
+
+@pytest.mark.parametrize("setting", ["max_steps", "gradient_clip_val", "accumulate_grad_batches"])
+def test_what_is_ours_to_set_in_the_trainer_is_no_setting(setting: str) -> None:
+    assert fit("--model", "dcgan", f"--trainer.{setting}=3").startswith(f"unknown setting --trainer.{setting}")
+
+
+def test_missing_inception_weights_are_named_with_where_to_put_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.delenv("LGEN_INCEPTION_WEIGHTS", raising=False)
+    Path("home/hub/checkpoints").mkdir(parents=True)
+    Path("home/hub/checkpoints/weights-inception-2015-12-05-6726825d.pth.lock").touch()  # made while a file is fetched
+    monkeypatch.setenv("TORCH_HOME", str(Path("home").resolve()))
+    said = fit("--model", "dcgan", "--metrics.extractor", "inception-v3-compat")
+    assert "weights-inception-2015-12-05-6726825d.pth is not in" in said
+    assert str(Path("home/hub/checkpoints").resolve()) in said
+    assert "--metrics.weights FILE" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("model: {name: dcgan, latent_dmi: 8}", "unknown setting model.latent_dmi; did you mean 'model.latent_dim'?"),
+        ("model: {name: dcgan}\nkimgg: 3", "unknown setting kimgg; did you mean 'kimg'?"),
+        ("model: {name: dcgan}\nmetrics: {every: 3}", "unknown setting metrics.every; did you mean 'metrics.every_kimg'?"),
+        ("model: {name: dcgan, latent_dim: wide}", "--model.latent_dim: expected a whole number, got 'wide'"),
+        ("model: {name: prrogan}", "unknown model 'prrogan'; did you mean 'progan'?"),
+        ("model: {name: dcgan}\ndata: {name: shape}", "unknown data source 'shape'; did you mean 'shapes'?"),
+        ("model: {name: dcgan}\npreset: quik", "dcgan has no preset 'quik'; did you mean 'quick'?"),
+        ("model: {name: dcgan}\nlogger: [tensorbord]", "unknown logger 'tensorbord'; did you mean 'tensorboard'?"),
+        ("model: {name: dcgan}\ncallbacks: [sampels]", "unknown callback 'sampels'; did you mean 'samples'?"),
+        ("model: {name: dcgan}\ncallbacks: 3", "settings.yaml: expected a list of names under callbacks, got 3"),
+        ("model: dcgan", "settings.yaml: expected lines like 'model: {name: NAME}', got 'model: dcgan'"),
+        ("model: [dcgan", "settings.yaml is not valid YAML: line 2, column 1: expected ',' or ']'"),
+        ("- 3", "settings.yaml holds no settings"),
+        ("", "settings.yaml holds no settings"),
+    ],
+)
+def test_a_mistake_in_a_settings_file_is_named(content: str, said: str) -> None:
+    Path("settings.yaml").write_text(f"{content}\n" if content else "")
+    assert mistake("fit", "--config", "settings.yaml", "--out", "run").startswith(said)
+
+
+def test_a_settings_file_must_be_there_and_be_text() -> None:
+    Path("bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert fit("--config", "missing.yaml") == "there is no settings file missing.yaml"
+    assert fit("--config", "bytes.yaml").startswith("bytes.yaml is not valid YAML")
+
+
+# -- the true process --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fit", "--model", "prrogan"], "unknown model 'prrogan'; did you mean 'progan'? (`lgen models` lists them)"),
+        (["fit", "--model", "dcgan", "--model.latent_dim", "0"], "--model.latent_dim: must be more than 0, got 0"),
+    ],
+    ids=["name", "value"],
+)
+def test_the_installed_command_exits_with_2(arguments: list[str], said: str) -> None:
+    command = Path(sysconfig.get_path("scripts")) / "lgen"
+    done = subprocess.run([str(command), *arguments], capture_output=True, text=True, timeout=120)
+    assert message(done.returncode, done.stderr) == said
+    assert done.stderr == f"Error: {said}\n"
+    assert (done.stdout, everything()) == ("", {})
+
+
+def test_lgen_debug_shows_where_it_was_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LGEN_DEBUG", "1")
+    done = lgen("fit", "--model", "prrogan")
+    assert type(done.exception).__name__ == "UserError"

@@ -1,0 +1,223 @@
+"""Plugins as the registry meets them: real installed distributions, some of them broken."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lightning_gen import registry
+from lightning_gen.cli import main
+from lightning_gen.errors import UserError
+from lightning_gen.module import GenerativeModule
+
+MODEL = """
+from lightning_gen.module import GenerativeModule
+class Model(GenerativeModule):
+    "A model."
+"""
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Put a distribution where Python finds it, as pip leaves it there: a module, METADATA and entry_points.txt."""
+    number = itertools.count()
+    before = set(sys.modules)
+
+    def write(
+        name: str,
+        *,
+        model: str = "",
+        source: str = MODEL,
+        attribute: str = "Model",
+        version: str = "1.0",
+        api: str | None = "1",
+        kind: str = "models",
+        metadata: bool = True,
+    ) -> Path:
+        folder = tmp_path / f"site{next(number)}"
+        module = name.replace("-", "_")
+        info = folder / f"{module}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{module}.py").write_text(source)
+        points = f"[lightning_gen.{kind}]\n{model or name} = {module}:{attribute}\n"
+        (info / "entry_points.txt").write_text(points + (f"[lightning_gen.api]\n{api} = {module}\n" if api else ""))
+        if metadata:
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        monkeypatch.syspath_prepend(folder)
+        return folder
+
+    yield write
+    for module in set(sys.modules) - before:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[module]
+    importlib.invalidate_caches()
+
+
+def test_our_own_parts_come_through_the_door_that_strangers_use() -> None:
+    assert {"progan", "dcgan"} <= set(registry.names())
+    assert {part.distribution for part in registry.parts() if part.name in ("progan", "dcgan")} == {"lightning-gen"}
+    for kind in registry.KINDS:
+        assert registry.names(kind) == sorted(registry.names(kind))
+
+
+def test_a_plugin_is_found_by_name_and_loaded(install: Install) -> None:
+    install("fine")
+    assert "fine" in registry.names()
+    assert registry.part("fine").version == "1.0"
+    assert issubclass(registry.load("fine"), GenerativeModule)
+
+
+def test_the_class_may_be_nested_and_the_entry_point_may_name_an_extra(install: Install) -> None:
+    install("nested", source=f"{MODEL}\nclass Outer:\n    Inner = Model\n", attribute="Outer.Inner [extra]")
+    assert registry.load("nested").__name__ == "Model"
+
+
+def test_listing_imports_nothing_so_a_broken_plugin_is_listed_too(install: Install) -> None:
+    install("explosive", source="raise RuntimeError('imported')")
+    listed = CliRunner().invoke(main, ["models"])
+    assert "explosive" in listed.output
+    assert "explosive" in registry.names()
+    assert "explosive" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise RuntimeError('no licence found\\nand a second line')", "RuntimeError: no licence found"),
+        ("import sys; sys.exit('bye')", "SystemExit: bye"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import a_library_nobody_has", "ModuleNotFoundError: No module named 'a_library_nobody_has'"),
+        ("from lightning_gen.module import Nonsense", "ImportError: cannot import name 'Nonsense'"),
+        ("def broken(:", "SyntaxError: invalid syntax"),
+        ("raise Exception", "Exception"),
+        ("", "AttributeError: module 'broken' has no attribute 'Model'"),
+    ],
+)
+def test_a_broken_plugin_says_why_in_one_line_and_the_others_work(install: Install, source: str, reason: str) -> None:
+    install("broken", source=source)
+    install("fine")
+    with pytest.raises(UserError) as refused:
+        registry.load("broken")
+    assert reason in str(refused.value)
+    assert str(refused.value).startswith("model 'broken' of broken 1.0 cannot be imported (broken:Model)")
+    assert "\n" not in str(refused.value)
+    assert registry.load("fine").__name__ == "Model"
+    assert registry.load("progan").__name__ == "ProGAN"
+
+
+def test_ctrl_c_during_an_import_is_not_taken_for_a_broken_plugin(install: Install) -> None:
+    install("slow", source="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        registry.load("slow")
+
+
+def test_two_plugins_with_one_name_are_refused_naming_both(install: Install) -> None:
+    install("lgen-one", model="twin")
+    install("lgen-two", model="twin")
+    install("fine")
+    with pytest.raises(UserError, match="claimed by lgen-one and lgen-two: uninstall one of them"):
+        registry.load("twin")
+    assert registry.names().count("twin") == 1
+    assert [part.problem != "" for part in registry.parts() if part.name == "twin"] == [True, True]
+    assert registry.load("fine").__name__ == "Model"
+    assert "BROKEN" in CliRunner().invoke(main, ["models"]).output
+
+
+def test_a_plugin_cannot_take_the_place_of_our_own_model(install: Install) -> None:
+    install("lgen-usurper", model="progan")
+    with pytest.raises(UserError, match="claimed by lgen-usurper and lightning-gen"):
+        registry.load("progan")
+    assert registry.load("dcgan").__name__ == "DCGAN"
+
+
+def test_one_name_may_be_a_model_and_a_data_source(install: Install) -> None:
+    install("lgen-data", model="progan", kind="data")
+    assert registry.load("progan").__name__ == "ProGAN"
+
+
+@pytest.mark.parametrize("api", ["0", "2", "next"])
+def test_another_version_of_the_plugin_api_is_refused_with_a_sentence(install: Install, api: str) -> None:
+    install("from-the-future", api=api, source="raise RuntimeError('imported')")
+    with pytest.raises(UserError) as refused:
+        registry.load("from-the-future")
+    assert str(refused.value) == (
+        "model 'from-the-future' of from-the-future 1.0 cannot be used: made for version "
+        f"{api} of the plugin API, this is version 1: install a matching release"
+    )
+    state = {row["name"]: row["state"] for row in json.loads(CliRunner().invoke(main, ["models", "--json"]).output)}
+    assert "plugin API" in state["from-the-future"]
+    assert state["progan"] == "ready"
+
+
+def test_a_plugin_that_names_no_version_is_taken_for_this_one(install: Install) -> None:
+    install("silent", api=None)
+    assert registry.load("silent").__name__ == "Model"
+
+
+def test_a_class_of_the_other_lightning_package_is_recognised_in_one_line(install: Install) -> None:
+    other = "class LightningModule:\n    __module__ = 'lightning.pytorch.core.module'\nclass Model(LightningModule): ..."
+    install("mixed", source=other)
+    with pytest.raises(UserError, match="derives from `lightning.pytorch`: import `pytorch_lightning` instead") as refused:
+        registry.load("mixed")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("source", ["class Model: ...", "def Model(): ...", "Model = 3"])
+def test_what_is_no_generative_module_is_refused(install: Install, source: str) -> None:
+    install("stranger", source=source)
+    with pytest.raises(UserError, match=r"of stranger \(stranger:Model\) is not a lightning_gen.module.GenerativeModule"):
+        registry.load("stranger")
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "message"),
+    [
+        ("models", "prrogan", "unknown model 'prrogan'; did you mean 'progan'? (`lgen models` lists them)"),
+        ("data", "shape", "unknown data source 'shape'; did you mean 'shapes'? (`lgen data` lists them)"),
+        ("extractors", "inception-v3", "unknown extractor 'inception-v3'; did you mean 'inception-v3-compat'?"),
+        ("callbacks", "sample", "unknown callback 'sample'; did you mean 'samples'?"),
+        ("metrics", "fidd", "unknown metric 'fidd'; did you mean 'fid'?"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_one(kind: str, wrong: str, message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        registry.load(wrong, kind)
+    assert str(refused.value).startswith(message)
+
+
+def test_a_name_like_no_other_suggests_nothing() -> None:
+    with pytest.raises(UserError, match=r"unknown model 'zzzzzz' \("):
+        registry.load("zzzzzz")
+
+
+def test_a_distribution_that_is_found_twice_is_no_collision(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = install("twice")
+    install("twice")  # as an editable install beside a wheel
+    monkeypatch.syspath_prepend(folder)  # and one folder on the path twice
+    assert [part.problem for part in registry.parts() if part.name == "twice"] == [""]
+    assert registry.load("twice").__name__ == "Model"
+
+
+def test_an_older_version_left_behind_on_the_path_is_no_collision(install: Install) -> None:
+    install("twice", version="0.9")
+    install("twice", version="1.1")  # first on the path, so this is what Python imports
+    assert [part.version for part in registry.parts() if part.name == "twice"] == ["1.1"]
+    assert registry.load("twice").__name__ == "Model"
+
+
+def test_what_an_interrupted_uninstall_leaves_behind_breaks_nobody_else(install: Install) -> None:
+    install("half-gone", metadata=False)
+    install("half-gone-too", model="progan", metadata=False)
+    assert "half-gone" in registry.names()
+    assert registry.load("dcgan").__name__ == "DCGAN"
+    with pytest.raises(UserError, match="claimed by a broken installation and lightning-gen"):
+        registry.load("progan")
