@@ -15,6 +15,8 @@ class Clock:
         self.images = images
         self.latest = 0
         """Images that the latest step added; 0 before the first step."""
+        self.budget = 0
+        """Images after which the run ends, set by the experiment; 0 where nobody said."""
 
     @property
     def kimg(self) -> float:
@@ -30,3 +32,12 @@ class Clock:
         """Whether the latest step reached or crossed a multiple of `every_kimg`; never for 0 (off)."""
         every = round(every_kimg * 1000)
         return every > 0 and self.images // every > (self.images - self.latest) // every
+
+    def falling(self, share: float) -> float:
+        """1, and over the last `share` of the budget linearly down to 0; always 1 where there is no budget.
+
+        A learning rate is this function of the clock times its constant: nothing that a resume could forget.
+        """
+        if share <= 0 or self.budget <= 0:
+            return 1.0
+        return min(1.0, max(0.0, (1 - self.images / self.budget) / share))

@@ -117,11 +117,14 @@ class GenerativeModule(pl.LightningModule):
     # -- one update of one optimizer -----------------------------------------------------------------------------
 
     @contextmanager
-    def update(self, optimizer: Optimizer | LightningOptimizer, *, max_norm: float = float("inf")) -> Iterator[Update]:
+    def update(
+        self, optimizer: Optimizer | LightningOptimizer, *, lr: float | None = None, max_norm: float = float("inf")
+    ) -> Iterator[Update]:
         """Everything that one optimizer's update needs around the loss.
 
         Inside the block only this optimizer's parameters take gradients. When the block ends without an exception
-        the gradients are averaged over the ranks, clipped to `max_norm` and the step is taken. Lightning counts
+        the gradients are averaged over the ranks, clipped to `max_norm` and the step is taken, at the learning rate
+        `lr` where one is given (a function of the clock). Lightning counts
         every optimizer step in `trainer.global_step`; here only the first update of a training step is counted, so
         batches, generator updates and `global_step` are one number.
         """
@@ -132,6 +135,9 @@ class GenerativeModule(pl.LightningModule):
             optimizer._on_before_step = lambda: profiler.start("optimizer_step")  # type: ignore[method-assign]
             optimizer._on_after_step = lambda: profiler.stop("optimizer_step")  # type: ignore[method-assign]
         self._counted = True
+        if lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
         with self.toggled_optimizer(optimizer):
             optimizer.zero_grad()
             self._update = update = Update(self, max_norm)
@@ -283,7 +289,7 @@ class GenerativeModule(pl.LightningModule):
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         """Set the clock to where the weights are."""
-        self.clock = Clock(state["images_seen"])
+        self.clock.images, self.clock.latest = state["images_seen"], 0
         self.rollbacks = state["rollbacks"]
 
 

@@ -24,6 +24,19 @@ def test_the_clock_passes_each_multiple_exactly_once(steps: list[int], every: in
     assert times == crossed
 
 
+def test_a_falling_rate_is_one_then_linear_then_zero() -> None:
+    clock = Clock()
+    assert clock.falling(0.5) == 1.0  # nobody said when the run ends
+    clock.budget = 100
+    rates = []
+    for _ in range(12):
+        rates.append(clock.falling(0.5))
+        clock.advance(10)
+    assert rates[:6] == [1.0] * 6
+    assert rates[6:] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0, 0.0])
+    assert clock.falling(0.0) == 1.0
+
+
 @given(st.integers(0, 2**40), st.integers(0, 100_000), st.integers(1, 40))
 def test_row_i_of_a_stream_does_not_depend_on_what_was_drawn_with_it(seed: int, start: int, n: int) -> None:
     together = noise.normal(n, 3, seed=seed, start=start)

@@ -96,8 +96,10 @@ def mirror(images: Tensor, chosen: Tensor) -> Tensor:
 class BareLoop(ABC):
     """A training loop as written by hand. It starts from copies of a model's networks and takes only those from it."""
 
-    def __init__(self, model: Any, pixels: np.ndarray, batch_size: int):
+    def __init__(self, model: Any, pixels: np.ndarray, batch_size: int, precision: str):
+        # copies keep the memory format
         self.generator, self.discriminator = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator)
+        self.precision = {"32-true": None, "bf16-mixed": torch.bfloat16}[precision]
         settings = model.hparams
         self.opt_d, self.opt_g = (
             torch.optim.Adam(network.parameters(), settings.lr, settings.betas)
@@ -106,6 +108,7 @@ class BareLoop(ABC):
         self.halflife = settings.ema_halflife_kimg * 1000
         if self.halflife:
             self.average: nn.Module = copy.deepcopy(self.generator).requires_grad_(False)
+        self.penalty = settings.penalty
         self.latent_dim = model.latent_dim
         self.device = model.device
         self.pixels = torch.from_numpy(pixels)
@@ -142,52 +145,71 @@ class BareLoop(ABC):
     def update(self, real: Tensor) -> None:
         """One update of each network."""
 
+    def autocast(self) -> torch.autocast:
+        """Around the forward pass of one update, so that the cast weights are kept for just that long."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision is not None)
+
     def randn(self, *shape: int) -> Tensor:
         return torch.randn(*shape, device=self.device, generator=self.noise)
 
 
 class BareDCGAN(BareLoop):
+    def __init__(self, model: Any, *data: Any):
+        super().__init__(model, *data)
+        self.input_noise = model.hparams.input_noise
+
     def update(self, real: Tensor) -> None:
-        with torch.no_grad():
-            fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-        loss_d = losses.minimax_d(self.discriminator(real), self.discriminator(fake))
+        with self.autocast():
+            with torch.no_grad():
+                fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+            real.requires_grad_(self.penalty > 0)
+            logits_real, logits_fake = self.discriminator(self.noisy(real)), self.discriminator(self.noisy(fake))
+            loss_d = losses.minimax_d(logits_real, logits_fake)
+            if self.penalty > 0:
+                loss_d = loss_d + self.penalty * losses.zero_centred_penalty(logits_real, real)
         self.opt_d.zero_grad()
         loss_d.backward()
         self.opt_d.step()
 
         self.discriminator.requires_grad_(False)
-        fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-        loss_g = losses.non_saturating_g(self.discriminator(fake))
+        with self.autocast():
+            fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+            loss_g = losses.non_saturating_g(self.discriminator(self.noisy(fake)))
         self.opt_g.zero_grad()
         loss_g.backward()
         self.opt_g.step()
         self.discriminator.requires_grad_(True)
 
+    def noisy(self, images: Tensor) -> Tensor:
+        return images + self.input_noise * self.randn(*images.shape) if self.input_noise else images
+
 
 class BareProGAN(BareLoop):
-    def __init__(self, model: Any, pixels: np.ndarray, batch_size: int):
-        super().__init__(model, pixels, batch_size)
+    def __init__(self, model: Any, *data: Any):
+        super().__init__(model, *data)
         self.growth = model.growth
-        self.penalty, self.drift = model.hparams.penalty, model.hparams.drift
+        self.drift = model.hparams.drift
 
     def update(self, real: Tensor) -> None:
         stage, alpha = self.growth.at(self.seen)
         assert stage == self.growth.last_stage and alpha == 1.0  # so the images need no shrinking and no blending
-        with torch.no_grad():
-            fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
-        logits_real = self.discriminator(real, stage, alpha)
-        logits_fake = self.discriminator(fake, stage, alpha)
-        mix = torch.rand(len(real), device=self.device, generator=self.noise)
-        slope = losses.gradient_penalty(lambda x: self.discriminator(x, stage, alpha), real, fake, mix)
-        loss_d = losses.wasserstein_d(logits_real, logits_fake)
-        loss_d = loss_d + self.penalty * slope + self.drift * losses.drift(logits_real)
+        with self.autocast():
+            with torch.no_grad():
+                fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+            logits_real = self.discriminator(real, stage, alpha)
+            logits_fake = self.discriminator(fake, stage, alpha)
+            mix = torch.rand(len(real), device=self.device, generator=self.noise)
+            slope = losses.gradient_penalty(lambda x: self.discriminator(x, stage, alpha), real, fake, mix)
+            loss_d = losses.wasserstein_d(logits_real, logits_fake)
+            loss_d = loss_d + self.penalty * slope + self.drift * losses.drift(logits_real)
         self.opt_d.zero_grad()
         loss_d.backward()
         self.opt_d.step()
 
         self.discriminator.requires_grad_(False)
-        fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
-        loss_g = losses.wasserstein_g(self.discriminator(fake, stage, alpha))
+        with self.autocast():
+            fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+            loss_g = losses.wasserstein_g(self.discriminator(fake, stage, alpha))
         self.opt_g.zero_grad()
         loss_g.backward()
         self.opt_g.step()
@@ -215,11 +237,11 @@ class Interleave(pl.Callback):
         self._resumed = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        pl_module.clock = Clock(GROWN)
+        pl_module.clock = Clock(GROWN)  # without a budget: the learning rate stays what it is
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self._loop = BARE[self.model](pl_module, data.source.pixels, data.batch_size)
+        self._loop = BARE[self.model](pl_module, data.source.pixels, data.batch_size, trainer.precision)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

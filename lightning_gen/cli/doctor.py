@@ -57,15 +57,18 @@ def _plugins() -> list[str]:
 
 
 def _extractors() -> list[str]:
-    for part in registry.parts("extractors"):
+    problems = []
+    for name in registry.names("extractors"):
         try:
-            extractor = registry.load(part.name, "extractors")(download=False) if part.name != "tiny" else None
-            extractor = extractor or registry.load(part.name, "extractors")()
-            click.echo(f"weights of {part.name}: {extractor.weights_digest}")
-        except UserError:
-            # not a problem: they are wanted only by who asks for this extractor, and can be downloaded then
-            click.echo(f"weights of {part.name}: not on this machine (`lgen extractors {part.name}` says how to get them)")
-    return []
+            cls = registry.load(name, "extractors")
+            if cls.at_hand():
+                click.echo(f"weights of {name}: {cls().weights_digest}")
+            else:
+                # no problem: only who asks for this extractor needs them
+                click.echo(f"weights of {name}: not on this machine (`lgen extractors {name}` fetches them or says how)")
+        except UserError as reason:
+            problems.append(str(reason))
+    return problems
 
 
 def _images(root: str) -> list[str]:

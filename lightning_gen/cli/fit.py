@@ -63,6 +63,8 @@ def command(
         folder = Path(out or os.environ.setdefault("LGEN_RUN", str(experiment.free_directory(resolved))))
     began = time.monotonic()
     finished = experiment.fit(resolved, folder, resume=resume is not None, say=click.echo)
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # of several processes one speaks
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     click.echo(f"{resolved.model} on {resolved.data}: {finished.images_seen / 1000:g} kimg, {minutes} min {seconds:02d} s")
     for name, value in finished.scores.items():

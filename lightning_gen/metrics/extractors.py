@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.tiny import CLASSES, FEATURES, SIZE, TinyNet
-from lightning_gen.metrics.weights import find_inception
+from lightning_gen.metrics.weights import find_inception, place
 
 
 class Features(NamedTuple):
@@ -47,6 +47,11 @@ class Extractor(nn.Module):
     """Name of the way from the picture's size to the network's."""
     weights_digest: str
     """First 12 hex digits of the weights file's sha256."""
+
+    @classmethod
+    def at_hand(cls) -> bool:
+        """Whether the weights are on this machine, so that nothing would be downloaded."""
+        return True
 
     def extract(self, images: Tensor) -> Features:
         """The network itself. images: (N, 3, H, W) uint8, on the device of the weights, autocast and gradients off."""
@@ -166,6 +171,11 @@ class InceptionV3Compat(Extractor):
         self.weights_digest = file_digest(path)
         self.requires_grad_(False)
         self.eval()
+
+    @classmethod
+    def at_hand(cls) -> bool:
+        """Whether the file lies where it is looked for."""
+        return place().is_file()
 
     def extract(self, images: Tensor) -> Features:
         """torch-fidelity resizes and scales."""

@@ -27,16 +27,25 @@ def find_inception(weights: str | None = None) -> Path:
     Raises:
         UserError: there is none; the message says which file to put where, and how to name another place.
     """
+    path = place(weights)
+    if not path.is_file():
+        _download(path)
+    return path
+
+
+def place(weights: str | None = None) -> Path:
+    """Where the file is or would be downloaded to.
+
+    Raises:
+        UserError: a file was named that is not there.
+    """
     for named, origin in ((weights, FLAG.split()[0]), (os.environ.get(VARIABLE), VARIABLE)):
         if named:
             path = Path(named).expanduser()
             if not path.is_file():
                 raise UserError(f"weights of Inception v3: no file {named} ({origin})")
             return path
-    path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
-    if not path.is_file():
-        _download(path)
-    return path
+    return Path(torch.hub.get_dir()) / "checkpoints" / FILE
 
 
 def _download(path: Path) -> None:

@@ -120,6 +120,7 @@ class ProGAN(GenerativeModule):
         width_base: Feature maps at resolution R are at most width_base * 2 / R.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
+        lr_decay: Share of the budget, at its end, over which the learning rate falls to 0; 0, as in the paper, is never.
         critic_steps: Critic updates for each generator update.
         penalty: Weight of the gradient penalty (lambda).
         drift: Weight of the drift penalty (epsilon).
@@ -155,6 +156,7 @@ class ProGAN(GenerativeModule):
         width_base: PositiveInt = 8192,
         lr: PositiveFloat = 1e-3,
         betas: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 0.99),
+        lr_decay: ClosedUnitInterval = 0.0,
         critic_steps: PositiveInt = 1,
         penalty: NonNegativeFloat = 10.0,
         drift: NonNegativeFloat = 1e-3,
@@ -184,10 +186,11 @@ class ProGAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
+        lr = self.hparams.lr * self.clock.falling(self.hparams.lr_decay)
         stage, alpha = self.growth.at(self.clock.images)
         for real in batch["image"].chunk(self.critic_steps):
             real = self.shrink(real, stage, alpha)
-            with self.update(opt_d) as step_d:
+            with self.update(opt_d, lr=lr) as step_d:
                 fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
                 logits_real = self.discriminator(real, stage, alpha)
                 logits_fake = self.discriminator(fake, stage, alpha)
@@ -200,7 +203,7 @@ class ProGAN(GenerativeModule):
                     + self.hparams.drift * drift(logits_real)
                 )
                 step_d.backward(loss_d)
-        with self.update(opt_g) as step_g:
+        with self.update(opt_g, lr=lr) as step_g:
             fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
             loss_g = wasserstein_g(self.discriminator(fake, stage, alpha))
             step_g.backward(loss_g)

@@ -256,7 +256,7 @@ def test_a_truncated_checkpoint_is_refused_by_name(run: Path) -> None:
         ("data.size", "50"),
         ("data.batch_size", "10"),
         ("seed", "3"),
-        ("trainer.precision", "bf16-mixed"),
+        ("trainer.precision", "64-true"),
     ],
 )
 def test_a_resumed_run_refuses_another_setting_by_name(run: Path, setting: str, value: str) -> None:

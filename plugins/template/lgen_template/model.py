@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
-from lightning_gen.losses import minimax_d, non_saturating_g
+from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import GenerativeModule, StepOutput
 
 
@@ -26,25 +26,31 @@ def down(narrow: int, wide: int) -> nn.Sequential:
 class Template(GenerativeModule):
     """A small convolutional GAN, to copy: the shortest model that keeps the whole contract.
 
-    Differences from the paper: convolutions in place of dense layers, normal latents, Adam, an averaged generator.
+    Differences from the paper: convolutions in place of dense layers, normal latents, Adam, an averaged generator, and
+    a penalty on the slope of the discriminator (Mescheder et al. 2018), without which it learns far more slowly.
 
     Args:
         image_shape: (channels, height, width); both sides divisible by 8.
         latent_dim: Length of the latent vector.
         width: Feature maps of the layers nearest the image.
         lr: Learning rate of both networks.
+        penalty: Weight of the zero-centred gradient penalty on real images (R1); 0 is none.
     """
 
     paper = "Goodfellow et al. 2014, Generative Adversarial Nets, https://arxiv.org/abs/1406.2661"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"latent_dim": 100}, "quick": {"width": 32}}
-    recipes: ClassVar[dict[str, dict[str, Any]]] = {"quick": {"kimg": 150, "data.batch_size": 64}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"latent_dim": 100, "penalty": 0.0},
+        "quick": {"width": 32},
+    }
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {"quick": {"kimg": 60, "data.batch_size": 32}}
 
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (3, 32, 32),
         latent_dim: PositiveInt = 64,
         width: PositiveInt = 64,
-        lr: PositiveFloat = 4e-4,
+        lr: PositiveFloat = 1e-3,
+        penalty: NonNegativeFloat = 0.3,
     ):
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -78,12 +84,13 @@ class Template(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         """Algorithm 1 of the paper with k = 1, and the generator's loss of its section 3."""
-        real = batch["image"]  # (B, C, H, W) in [-1, 1]
+        real = batch["image"].requires_grad_()  # (B, C, H, W) in [-1, 1]; the penalty asks for the slope there
         opt_d, opt_g = self.optimizers()
         with self.update(opt_d) as step_d:  # only the discriminator takes gradients; the step is taken at the end
             fake = self.generator(self.randn(len(real), self.latent_dim))
-            loss_d = minimax_d(self.discriminator(real), self.discriminator(fake))
-            step_d.backward(loss_d)
+            logits_real, logits_fake = self.discriminator(real), self.discriminator(fake)
+            loss_d = minimax_d(logits_real, logits_fake)
+            step_d.backward(loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real))
         with self.update(opt_g) as step_g:
             fake = self.generator(self.randn(len(real), self.latent_dim))
             loss_g = non_saturating_g(self.discriminator(fake))
