@@ -14,6 +14,7 @@ from lightning_gen import registry
 from lightning_gen.errors import UserError
 from lightning_gen.module import ORIGIN, GenerativeModule
 
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Temporary file in the same folder, fsync, replace: a crash at any moment leaves the previous checkpoint intact.
 
@@ -61,7 +62,9 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except Exception as reason:  # a damaged zip raises half a dozen different types
         others = sorted(p.name for p in path.parent.glob("*.ckpt") if p.name != path.name)
         advice = f"\nbeside it there is {' and '.join(others)}" if others else ""
-        raise UserError(f"the checkpoint {path} is damaged or not a checkpoint ({_first_line(reason)}){advice}") from reason
+        raise UserError(
+            f"the checkpoint {path} is damaged or not a checkpoint ({_first_line(reason)}){advice}"
+        ) from reason
     if not isinstance(content, dict) or ORIGIN not in content:
         raise UserError(f"{path} was not written by lightning_gen: it does not say which model it holds")
     return content

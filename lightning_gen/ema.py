@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 WARM_UP = 0.05
 """The half-life is at most this share of the images seen, so an early average does not remember the initial weights."""
@@ -32,7 +32,8 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
 
     Buffers (batch-norm statistics, counters) are copied: averaged statistics would belong to no set of weights.
     """
-    ours, theirs = list(average.parameters()), list(network.parameters())
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(ours, theirs, 1.0 - keep)
     for mine, current in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(current)

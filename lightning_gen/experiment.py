@@ -1,4 +1,4 @@
-"""One run, straight down: data, model, run directory, loggers, callbacks, Trainer, fit. The one file that knows everybody."""
+"""One run, straight down: data, model, run directory, loggers, callbacks, Trainer. This file knows everybody."""
 
 from __future__ import annotations
 
@@ -98,17 +98,18 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     """The model that the settings name, with the shape and the classes of the data."""
     model_class = registry.load(settings.model, "models")
     keywords = dict(settings.values["model"])
-    for name, found in (("image_shape", source.image_shape), ("num_classes", source.num_classes)):
+    of_the_data: dict[str, Any] = {"image_shape": list(source.image_shape), "num_classes": source.num_classes}
+    for name, found in of_the_data.items():
         if name not in keywords:
             continue
-        wanted = tuple(keywords[name]) if name == "image_shape" else keywords[name]
-        if f"model.{name}" in settings.explicit and wanted != found:
-            raise UserError(f"--model.{name} {keywords[name]} does not match the data {settings.data}, which has {found}")
-        keywords[name] = found
-        settings.values["model"][name] = list(found) if name == "image_shape" else found
+        if f"model.{name}" in settings.explicit and keywords[name] != found:
+            raise UserError(
+                f"--model.{name} {keywords[name]} does not match the data {settings.data}, which has {found}"
+            )
+        keywords[name] = settings.values["model"][name] = found
     model: GenerativeModule = model_class(**_tuples(model_class, keywords))
     # convolutions read this layout faster, on the CPU too; the numbers are the same tensors'
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     model.seed = settings.values["seed"]
     part = registry.part(settings.model, "models")
     model.origin = {
@@ -185,7 +186,10 @@ def _introduce(
         for name, network in model.named_children()
         if not name.endswith("_ema")
     )
-    say(f"{settings.model} on {len(source):,} images of {settings.data}, {channels} x {height} x {width}; {networks} parameters")
+    say(
+        f"{settings.model} on {len(source):,} images of {settings.data}, {channels} x {height} x {width}; "
+        f"{networks} parameters"
+    )
     for note in settings.notes:
         say(f"  {note}")
     say(f"  budget {settings.values['kimg']:g} kimg, run directory {out}")
@@ -227,7 +231,7 @@ def fast_precision(accelerator: str) -> str:
 
     Weights, optimizers, losses, penalties and sampling stay in float32 either way.
     """
-    units = getattr(torch.cpu, "get_capabilities", dict)()
+    units: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16-mixed" if accelerator == "cpu" and units.get("amx_bf16") else "32-true"
 
 
@@ -270,7 +274,7 @@ def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class quiet(warnings.catch_warnings):
+class quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb: `with quiet():`
     """Lightning's hints that do not apply here, and no others."""
 
     def __enter__(self) -> Any:

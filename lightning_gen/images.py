@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 
-class NotFinite(ValueError):
+class NotFinite(ValueError):  # noqa: N818 - says what the images are
     """Images that hold NaN or infinity: they have no bytes, and a score of them would be a lie."""
 
 
@@ -21,7 +21,9 @@ def from_uint8(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Floats in [-1, 1] to bytes, clamped, then rounded to the nearest level (truncation would shift a quarter of them).
+    """Floats in [-1, 1] to bytes, clamped, then rounded to the nearest level.
+
+    Truncation would shift a quarter of all levels.
 
     Raises:
         NotFinite: some value is NaN or infinite.

@@ -45,7 +45,7 @@ def pixel_norm(x: Tensor) -> Tensor:
 
 
 def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
-    """Append one channel with the mean standard deviation over groups of `group` images, (B, C, H, W) -> (B, C+1, H, W).
+    """Append the mean standard deviation over groups of images as a channel, (B, C, H, W) -> (B, C+1, H, W).
 
     Karras et al. 2018, section 3, over groups as in its published networks; the last group may be smaller.
     """

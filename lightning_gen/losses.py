@@ -54,7 +54,9 @@ def drift(logits_real: Tensor) -> Tensor:
 
 
 def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """E[||grad D(x)||^2 / 2] at the images themselves: R1 on real ones. Mescheder et al. 2018, equation 9, without its gamma.
+    """E[||grad D(x)||^2] / 2 at the images themselves, R1 on real ones.
+
+    Mescheder et al. 2018, equation 9, without its gamma.
 
     Args:
         logits: What the discriminator said of `images`.

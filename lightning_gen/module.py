@@ -82,6 +82,8 @@ class GenerativeModule(pl.LightningModule):
     """(channels, height, width) of the images that the model makes."""
     critic_steps: int = 1
     """Discriminator updates for each generator update; `training_step` is handed this many batches in one."""
+    latent_dim: int
+    """Length of the latent vector, where the model has one."""
     num_classes: int = 0
     """Classes that a conditional model takes as `label`; 0 for an unconditional one."""
 
@@ -131,9 +133,9 @@ class GenerativeModule(pl.LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         if self._counted:
             # The loop installs its counting hooks at the start of each training step; these do all but count.
-            profiler = self.trainer.profiler
-            optimizer._on_before_step = lambda: profiler.start("optimizer_step")  # type: ignore[method-assign]
-            optimizer._on_after_step = lambda: profiler.stop("optimizer_step")  # type: ignore[method-assign]
+            profiler: Any = self.trainer.profiler  # type: ignore[attr-defined]
+            optimizer._on_before_step = lambda: profiler.start("optimizer_step")
+            optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
         self._counted = True
         if lr is not None:
             for group in optimizer.param_groups:
@@ -186,7 +188,7 @@ class GenerativeModule(pl.LightningModule):
     # -- noise and batches ---------------------------------------------------------------------------------------
 
     def randn(self, n: int, *shape: int) -> Tensor:
-        """Standard normal training noise (n, *shape) on the device: drawn for the global batch, this rank's rows of it."""
+        """Standard normal training noise (n, *shape) on the device: this rank's rows of the global batch's."""
         return self._this_ranks_rows(torch.randn, n, shape)
 
     def rand(self, n: int, *shape: int) -> Tensor:
@@ -214,8 +216,12 @@ class GenerativeModule(pl.LightningModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Loaders deliver bytes; on the device they become floats in [-1, 1], once. Floats pass through."""
+        dtype = self.dtype
+        assert isinstance(dtype, torch.dtype)
         return {
-            key: images.from_uint8(value, self.dtype) if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
+            key: images.from_uint8(value, dtype)
+            if isinstance(value, Tensor) and value.dtype == torch.uint8
+            else value
             for key, value in batch.items()
         }
 

@@ -15,7 +15,13 @@ from lightning_gen.errors import UserError, nearest
 API_VERSION = 1
 """Version of the contract (module.py, data/source.py, metrics/extractors.py) that this host speaks."""
 
-KINDS = {"models": "model", "data": "data source", "extractors": "extractor", "callbacks": "callback", "metrics": "metric"}
+KINDS = {
+    "models": "model",
+    "data": "data source",
+    "extractors": "extractor",
+    "callbacks": "callback",
+    "metrics": "metric",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,9 @@ def parts(kind: str = "models") -> list[Part]:
         api = apis.get(distribution, str(API_VERSION))
         problem = ""
         if api != str(API_VERSION):
-            problem = f"made for version {api} of the plugin API, this is version {API_VERSION}: install a matching release"
+            problem = (
+                f"made for version {api} of the plugin API, this is version {API_VERSION}: install a matching release"
+            )
         found.append(Part(point.name, kind, point.value, distribution, version, problem))
     found = list(dict.fromkeys(found))  # an editable install beside a wheel lists the same part twice
     owners: dict[str, set[str]] = {}
@@ -79,7 +87,9 @@ def load(name: str, kind: str = "models") -> Any:
     """
     found = part(name, kind)
     if found.problem:
-        raise UserError(f"{KINDS[kind]} {name!r} of {found.distribution} {found.version} cannot be used: {found.problem}")
+        raise UserError(
+            f"{KINDS[kind]} {name!r} of {found.distribution} {found.version} cannot be used: {found.problem}"
+        )
     try:
         loaded = importlib.metadata.EntryPoint(found.name, found.target, f"lightning_gen.{kind}").load()
     except (Exception, SystemExit) as reason:
@@ -103,7 +113,7 @@ def _refuse_foreign(loaded: Any, found: Part) -> None:
         )
     if not any(base.__qualname__ == "GenerativeModule" for base in bases):
         raise UserError(
-            f"model {found.name!r} of {found.distribution} ({found.target}) is not a lightning_gen.module.GenerativeModule"
+            f"model {found.name!r} of {found.distribution} ({found.target}) is no lightning_gen.module.GenerativeModule"
         )
 
 

@@ -26,7 +26,17 @@ CALLBACKS = ("log", "samples", "metrics", "checkpoint", "progress")
 
 LOGGERS = ("tensorboard", "csv", "wandb")
 
-TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "benchmark", "detect_anomaly", "profiler")
+TRAINER = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "deterministic",
+    "benchmark",
+    "detect_anomaly",
+    "profiler",
+)
 """What of Lightning's Trainer a user may set. The rest is ours (budget, loggers, callbacks) or refused by manual
 optimization (clipping, accumulation)."""
 
@@ -111,7 +121,9 @@ def resolve(
     values = _parse(parser, arguments, config)
     values["logger"] = _loggers(logger or values["logger"])
     if "data.resolution" not in explicit and "resolution" in values["data"]:
-        from_model = "model.image_shape" in explicit or (preset is not None and "image_shape" in model_class.presets[preset])
+        from_model = "model.image_shape" in explicit or (
+            preset is not None and "image_shape" in model_class.presets[preset]
+        )
         if from_model:
             values["data"]["resolution"] = values["model"]["image_shape"][-1]
     _fill_intervals(values)
@@ -166,7 +178,9 @@ def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentPa
     for group, cls in (("model", model_class), ("data", source_class)):
         parser.add_argument(f"--{group}.name", type=str | None, default=None)
         parser.add_class_arguments(cls, group, fail_untyped=True)
-    parser.add_argument("--data.batch_size", type=PositiveInt, default=64, help="Images in a batch, over all processes.")
+    parser.add_argument(
+        "--data.batch_size", type=PositiveInt, default=64, help="Images in a batch, over all processes."
+    )
     parser.add_argument("--data.workers", type=NonNegativeInt, default=0, help="Processes that load data ahead.")
     ours = set(inspect.signature(Trainer).parameters) - set(TRAINER)
     parser.add_class_arguments(Trainer, "trainer", skip=ours, fail_untyped=False)

@@ -47,13 +47,19 @@ def test_a_model_imports_only_the_contract(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for part in NO_LIGHTNING for p in files(part)], ids=ids)
 def test_numerics_know_no_trainer(path: Path) -> None:
-    lightning = {name for name in imported(path, everywhere=False) if name.split(".")[0] in ("pytorch_lightning", "lightning")}
+    lightning = {
+        name for name in imported(path, everywhere=False) if name.split(".")[0] in ("pytorch_lightning", "lightning")
+    }
     assert not lightning
 
 
 @pytest.mark.parametrize("path", [p for part in NO_TORCH for p in files(part)], ids=ids)
 def test_names_and_settings_are_resolved_without_torch(path: Path) -> None:
-    assert not {name for name in imported(path, everywhere=False) if name.split(".")[0] in ("torch", "pytorch_lightning", "numpy")}
+    assert not {
+        name
+        for name in imported(path, everywhere=False)
+        if name.split(".")[0] in ("torch", "pytorch_lightning", "numpy")
+    }
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=ids)

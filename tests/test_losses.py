@@ -22,7 +22,9 @@ def sigmoid(x: float) -> float:
 @given(logits, logits)
 def test_minimax_is_equation_1_of_the_paper(real: list[float], fake: list[float]) -> None:
     # 1 - D would round to 0 far out, where the loss must stay finite: the formula is checked where floats can hold it
-    expected = -sum(math.log(sigmoid(r)) for r in real) / len(real) - sum(math.log(sigmoid(-f)) for f in fake) / len(fake)
+    expected = -sum(math.log(sigmoid(r)) for r in real) / len(real) - sum(math.log(sigmoid(-f)) for f in fake) / len(
+        fake
+    )
     found = losses.minimax_d(torch.tensor(real, dtype=torch.float64), torch.tensor(fake, dtype=torch.float64))
     assert found.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -50,7 +52,9 @@ def test_the_dcgan_paper_preset_has_the_layers_of_figure_1() -> None:
 @pytest.mark.parametrize("resolution", [4 << stage for stage in range(9)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_progan_makes_every_power_of_two_from_4_to_1024(resolution: int, channels: int) -> None:
-    model = ProGAN(image_shape=(channels, resolution, resolution), latent_dim=4, width=4, width_base=64, stable_kimg=0, fade_kimg=0)
+    model = ProGAN(
+        image_shape=(channels, resolution, resolution), latent_dim=4, width=4, width_base=64, stable_kimg=0, fade_kimg=0
+    )
     assert model.sample(2).shape == (2, channels, resolution, resolution)
     last = model.growth.last_stage
     assert model.discriminator(model.sample(2), last, 1.0).shape == (2,)
@@ -77,7 +81,7 @@ def test_growth_is_continuous_ends_at_the_last_stage_and_never_shrinks() -> None
     sizes = [stage - 1 + alpha for stage, alpha in seen]
     assert seen[0] == (0, 1.0)
     assert seen[-1] == (3, 1.0)
-    assert all(0 <= b - a < 0.02 for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(0 <= b - a < 0.02 for a, b in itertools.pairwise(sizes))
     assert {stage for stage, alpha in seen if alpha == 1.0} == {0, 1, 2, 3}
 
 
@@ -89,4 +93,6 @@ def test_fading_in_begins_where_the_smaller_network_was() -> None:
     torch.testing.assert_close(model.generator(z, 2, 1e-6), small, atol=1e-4, rtol=0)
     images = torch.rand(4, 3, 16, 16)
     shrunk = torch.nn.functional.avg_pool2d(images, 2)
-    torch.testing.assert_close(model.discriminator(images, 2, 1e-6), model.discriminator(shrunk, 1, 1.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        model.discriminator(images, 2, 1e-6), model.discriminator(shrunk, 1, 1.0), atol=1e-4, rtol=0
+    )

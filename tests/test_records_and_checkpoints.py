@@ -57,7 +57,9 @@ def test_a_checkpoint_is_read_back_and_nothing_else_is_left(tmp_path: Path) -> N
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["last.ckpt"]
 
 
-def test_a_write_that_fails_leaves_the_previous_checkpoint_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_previous_checkpoint_intact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     last = tmp_path / "last.ckpt"
     checkpoints.AtomicCheckpointIO().save_checkpoint(CONTENT, last)
     before = last.read_bytes()

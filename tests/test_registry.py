@@ -174,7 +174,7 @@ def test_a_class_of_the_other_lightning_package_is_recognised_in_one_line(instal
 @pytest.mark.parametrize("source", ["class Model: ...", "def Model(): ...", "Model = 3"])
 def test_what_is_no_generative_module_is_refused(install: Install, source: str) -> None:
     install("stranger", source=source)
-    with pytest.raises(UserError, match=r"\(stranger:Model\) is not a lightning_gen.module.GenerativeModule"):
+    with pytest.raises(UserError, match=r"\(stranger:Model\) is no lightning_gen.module.GenerativeModule"):
         registry.load("stranger")
 
 

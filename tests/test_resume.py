@@ -60,7 +60,9 @@ def test_a_killed_run_resumes_bit_identically(name: str, tmp_path: Path) -> None
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = [*COMMON, "--checkpoint.every_kimg", "0.32", *RUNS[name]]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    whole = subprocess.Popen(lgen("fit", *arguments, "--out", str(straight)), env=environment, stdout=subprocess.DEVNULL)
+    whole = subprocess.Popen(
+        lgen("fit", *arguments, "--out", str(straight)), env=environment, stdout=subprocess.DEVNULL
+    )
     cut = subprocess.Popen(lgen("fit", *arguments, "--out", str(killed)), env=environment, stdout=subprocess.DEVNULL)
     while not (killed / "checkpoints" / "last.ckpt").exists():
         assert cut.poll() is None, "the run ended without a checkpoint"

@@ -38,7 +38,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(python), *arguments], cwd=home / "work", env=environment, capture_output=True, text=True, timeout=300
+            [str(python), *arguments], cwd=home / "work", env=environment, capture_output=True, text=True, timeout=900
         )
 
     # no index, no dependencies, the backend of the running environment: this test needs no network

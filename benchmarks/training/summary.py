@@ -1,6 +1,6 @@
 """One table and one figure of finished runs, read off their records.
 
-    python benchmarks/training/summary.py RUN [RUN ...] [--figure FILE.png]
+python benchmarks/training/summary.py RUN [RUN ...] [--figure FILE.png]
 """
 
 from __future__ import annotations
@@ -27,9 +27,14 @@ def row(run: Path) -> list[str]:
     fid = scores["fid/tiny"]
     speeds = sorted(value for _, value in curve(run, "images_per_second"))
     cells = [settings["model"]["name"], settings["data"]["name"], str(settings["seed"]), f"{fid[-1][0]:g}"]
-    cells += [f"{fid[0][1]:.2f}", f"{fid[-1][1]:.2f}", f"{min(v for _, v in fid):.2f}", f"{scores['is/tiny'][-1][1]:.2f}"]
-    cells += [f"{int(scores['mode_coverage'][-1][1])}" if scores["mode_coverage"] else "–"]
-    cells += [f"{scores['on_manifold'][-1][1]:.1%}" if scores["on_manifold"] else "–"]
+    cells += [
+        f"{fid[0][1]:.2f}",
+        f"{fid[-1][1]:.2f}",
+        f"{min(v for _, v in fid):.2f}",
+        f"{scores['is/tiny'][-1][1]:.2f}",
+    ]
+    cells += [f"{int(scores['mode_coverage'][-1][1])}" if scores["mode_coverage"] else "-"]
+    cells += [f"{scores['on_manifold'][-1][1]:.1%}" if scores["on_manifold"] else "-"]
     return [*cells, f"{speeds[len(speeds) // 2]:.0f}"]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar
-from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from lightning_gen.callbacks.log import Log
 from lightning_gen.callbacks.metrics import Metrics

@@ -32,7 +32,9 @@ class Timed(pl.Callback, ABC):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Act where the clock says so."""
         assert isinstance(pl_module, GenerativeModule)
-        if self.every_kimg > 0 and (pl_module.clock.passed(self.every_kimg) or trainer.global_step == trainer.max_steps):
+        if self.every_kimg > 0 and (
+            pl_module.clock.passed(self.every_kimg) or trainer.global_step == trainer.max_steps
+        ):
             self.act(trainer, pl_module)
 
 

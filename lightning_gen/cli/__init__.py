@@ -29,7 +29,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        return importlib.import_module(f"lightning_gen.cli.{name}").command  # type: ignore[no-any-return]
+        return importlib.import_module(f"lightning_gen.cli.{name}").command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in VERBS:

@@ -22,7 +22,13 @@ def command(name: str | None, as_json: bool) -> None:
     part = registry.part(name, "data")
     known = listing.settings(cls)
     if as_json:
-        about = {"name": name, "distribution": part.distribution, "version": part.version, "kind": cls.kind, "settings": known}
+        about = {
+            "name": name,
+            "distribution": part.distribution,
+            "version": part.version,
+            "kind": cls.kind,
+            "settings": known,
+        }
         click.echo(json.dumps(about, indent=2))
         return
     click.echo(f"{name}: {listing.first_line(cls)}\n{part.distribution} {part.version}\n\nsettings")

@@ -18,7 +18,7 @@ LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch
 @click.command("doctor")
 @click.option("--data", metavar="DIR|ARCHIVE", help="Also look at this set of images.")
 def command(data: str | None) -> None:
-    """Check devices, versions, plugins, extractor weights and, with --data, a set of images. Exit code 1 on a problem."""
+    """Check devices, versions, plugins, extractor weights and a set of images. Exit code 1 on a problem."""
     problems = [*_machine(), *_plugins(), *_extractors()]
     if data is not None:
         problems += _images(data)
@@ -31,9 +31,13 @@ def command(data: str | None) -> None:
 def _machine() -> list[str]:
     import torch
 
-    click.echo(f"lightning-gen {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    click.echo(
+        f"lightning-gen {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    )
     click.echo(", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES))
-    click.echo(f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    click.echo(
+        f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    )
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         click.echo(f"GPU {index}: {about.name}, {about.total_memory / 2**30:.0f} GiB")
@@ -65,7 +69,9 @@ def _extractors() -> list[str]:
                 click.echo(f"weights of {name}: {cls().weights_digest}")
             else:
                 # no problem: only who asks for this extractor needs them
-                click.echo(f"weights of {name}: not on this machine (`lgen extractors {name}` fetches them or says how)")
+                click.echo(
+                    f"weights of {name}: not on this machine (`lgen extractors {name}` fetches them or says how)"
+                )
         except UserError as reason:
             problems.append(str(reason))
     return problems
@@ -82,7 +88,10 @@ def _images(root: str) -> list[str]:
         return [str(reason)]
     rows = source.read(np.arange(min(len(source), 2000)))["image"].float()
     classes = f"{source.num_classes} classes" if source.num_classes else "no classes"
-    click.echo(f"{root}: {len(source):,} images, {classes}, split {source.split}; mean {rows.mean():.0f}, deviation {rows.std():.0f} of 255")
+    click.echo(
+        f"{root}: {len(source):,} images, {classes}, split {source.split}; "
+        f"mean {rows.mean():.0f}, deviation {rows.std():.0f} of 255"
+    )
     for note in source.notes:
         click.echo(f"  {note}")
     problems = []

@@ -17,7 +17,9 @@ import click
 @click.option("--out", metavar="DIR", help="The run directory; runs/MODEL-DATA-N by default.")
 @click.option("--resume", metavar="RUN", help="Go on exactly where this run was, also after a crash.")
 @click.option("--logger", multiple=True, metavar="NAME", help="tensorboard (default), csv, wandb or none; repeatable.")
-@click.option("--callback", "callbacks", multiple=True, metavar="NAME", help="A registered callback to add; repeatable.")
+@click.option(
+    "--callback", "callbacks", multiple=True, metavar="NAME", help="A registered callback to add; repeatable."
+)
 @click.option("--print-config", is_flag=True, help="Show all resolved settings and stop.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--kimg N] [--seed N] [--GROUP.KEY VALUE]…")
 def command(
@@ -66,10 +68,12 @@ def command(
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # of several processes one speaks
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
-    click.echo(f"{resolved.model} on {resolved.data}: {finished.images_seen / 1000:g} kimg, {minutes} min {seconds:02d} s")
-    for name, value in finished.scores.items():
+    click.echo(
+        f"{resolved.model} on {resolved.data}: {finished.images_seen / 1000:g} kimg, {minutes} min {seconds:02d} s"
+    )
+    for name, score in finished.scores.items():
         if not name.endswith("/std"):
-            click.echo(f"  {name:24} {value:.4g}")
+            click.echo(f"  {name:24} {score:.4g}")
     if finished.grid:
         click.echo(f"  {'samples':24} {finished.grid}")
     click.echo(f"  {'run':24} {finished.folder}")

@@ -15,10 +15,20 @@ import click
 @click.option("--out", metavar="DIR", help="Write each image as a PNG, named by its index.")
 @click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
 @click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing."
+)
 @click.option("--device", default="cpu", show_default=True, help="Where to draw: cpu, cuda, cuda:1.")
 def command(
-    run: str, n: int, seed: int, start: int, out: str | None, grid: str | None, label: int | None, batch_size: int, device: str
+    run: str,
+    n: int,
+    seed: int,
+    start: int,
+    out: str | None,
+    grid: str | None,
+    label: int | None,
+    batch_size: int,
+    device: str,
 ) -> None:
     """Draw images from a run (its last checkpoint) or a checkpoint file. Image i of seed s is always the same."""
     from lightning_gen.errors import UserError

@@ -35,6 +35,7 @@ class Source(ABC):
 
     @property
     def num_classes(self) -> int:
+        """How many labels there are."""
         return len(self.class_names)
 
     @abstractmethod

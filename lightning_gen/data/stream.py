@@ -37,7 +37,10 @@ class Stream(Sampler[Rows]):
         self.chunks = chunks
         share = batch_size // ranks
         self._offsets = np.concatenate(
-            [np.arange(chunk * batch_size + rank * share, chunk * batch_size + (rank + 1) * share) for chunk in range(chunks)]
+            [
+                np.arange(chunk * batch_size + rank * share, chunk * batch_size + (rank + 1) * share)
+                for chunk in range(chunks)
+            ]
         )
 
     def __iter__(self) -> Iterator[Rows]:
@@ -65,12 +68,12 @@ class Augmented(Dataset[Batch]):
         self.source = source
         self.seed = seed
 
-    def __getitem__(self, rows: Rows) -> Batch:  # type: ignore[override]
+    def __getitem__(self, rows: Rows) -> Batch:
         return self.source.augment(self.source.read(rows.indices), noise.chance(rows.positions, self.seed))
 
 
 def loader(source: Source, stream: Stream, *, workers: int = 0, pin_memory: bool = False) -> DataLoader[Batch]:
-    """Batches of `source` in the order of `stream`. Reading is one vectorised index, so no worker is needed by default."""
+    """Batches of `source` in the order of `stream`. Reading is one vectorised index: no worker is needed."""
     return DataLoader(
         Augmented(source, stream.seed),
         sampler=stream,

@@ -40,5 +40,12 @@ def statistics(source: Source, extractor: Extractor) -> FeatureStatistics:
 
 
 def _key(source: Source, extractor: Extractor) -> str:
-    protocol = [source.digest(), source.split, str(len(source)), extractor.name, extractor.weights_digest, extractor.resize]
+    protocol = [
+        source.digest(),
+        source.split,
+        str(len(source)),
+        extractor.name,
+        extractor.weights_digest,
+        extractor.resize,
+    ]
     return hashlib.sha256("\0".join(protocol).encode()).hexdigest()[:32]

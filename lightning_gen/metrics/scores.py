@@ -43,7 +43,7 @@ class Score(ABC):
 
 
 class FID(Score):
-    """Fréchet distance to every image of the source. Named by its extractor: only Inception's is what papers call FID."""
+    """Fréchet distance to every image of the source, named by its extractor: the papers' FID is Inception's."""
 
     def __init__(self, source: Source, extractor: Extractor):
         self.name = f"fid/{extractor.name}"

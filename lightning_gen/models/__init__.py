@@ -1,0 +1,1 @@
+"""One file a model; each is found by its entry point."""

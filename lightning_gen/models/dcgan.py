@@ -60,21 +60,30 @@ class DCGAN(GenerativeModule):
         width: Feature maps of the layers nearest the image; they double towards the 4x4 end.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
-        lr_decay: Share of the budget, at its end, over which the learning rate falls to 0; 0, as in the paper, is never.
+        lr_decay: Share of the budget, at its end, over which the learning rate falls to 0; as in the paper, none.
         critic_steps: Discriminator updates for each generator update.
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
-        input_noise: Deviation of the normal noise on all images that the discriminator sees; 0, as in the paper, is none.
+        input_noise: Deviation of the noise on all images that the discriminator sees; 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
 
     paper = "Radford et al. 2016, Unsupervised Representation Learning with Deep Convolutional GANs, https://arxiv.org/abs/1511.06434"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 64, 64), "width": 128},
-        "quick": {"image_shape": (3, 32, 32), "latent_dim": 64, "width": 32, "ema_halflife_kimg": 2.0},
+        "quick": {
+            "image_shape": (3, 32, 32),
+            "latent_dim": 64,
+            "width": 32,
+            "lr": 4e-4,
+            "lr_decay": 0.5,
+            "penalty": 2.0,
+            "input_noise": 0.1,
+            "ema_halflife_kimg": 5.0,
+        },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 128},
-        "quick": {"kimg": 150, "data.batch_size": 64},
+        "quick": {"kimg": 240, "data.batch_size": 32},
     }
 
     def __init__(

@@ -5,6 +5,7 @@ Original code (TensorFlow): https://github.com/tkarras/progressive_growing_of_ga
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, ClassVar
 
@@ -56,7 +57,7 @@ class Generator(nn.Module):
         self.first = EqualizedConv2d(widths[0], widths[0], 3)
         self.blocks = nn.ModuleList(
             nn.ModuleList([EqualizedConv2d(wide, narrow, 3), EqualizedConv2d(narrow, narrow, 3)])
-            for wide, narrow in zip(widths[:-1], widths[1:], strict=True)
+            for wide, narrow in itertools.pairwise(widths)
         )
         self.to_rgb = nn.ModuleList(EqualizedConv2d(width, channels, 1, gain=1.0) for width in widths)
 
@@ -86,7 +87,7 @@ class Discriminator(nn.Module):
         self.from_rgb = nn.ModuleList(EqualizedConv2d(channels, width, 1) for width in widths)
         self.blocks = nn.ModuleList(
             nn.ModuleList([EqualizedConv2d(narrow, narrow, 3), EqualizedConv2d(narrow, wide, 3)])
-            for wide, narrow in zip(widths[:-1], widths[1:], strict=True)
+            for wide, narrow in itertools.pairwise(widths)
         )
         self.last = EqualizedConv2d(widths[0] + 1, widths[0], 3)
         self.dense = EqualizedLinear(widths[0] * 16, widths[0])
@@ -120,7 +121,7 @@ class ProGAN(GenerativeModule):
         width_base: Feature maps at resolution R are at most width_base * 2 / R.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
-        lr_decay: Share of the budget, at its end, over which the learning rate falls to 0; 0, as in the paper, is never.
+        lr_decay: Share of the budget, at its end, over which the learning rate falls to 0; as in the paper, none.
         critic_steps: Critic updates for each generator update.
         penalty: Weight of the gradient penalty (lambda).
         drift: Weight of the drift penalty (epsilon).
@@ -136,16 +137,17 @@ class ProGAN(GenerativeModule):
             "image_shape": (3, 32, 32),
             "latent_dim": 64,
             "width": 64,
-            "width_base": 512,
-            "lr": 2e-3,
-            "fade_kimg": 4.0,
-            "stable_kimg": 4.0,
-            "ema_halflife_kimg": 2.0,
+            "width_base": 256,
+            "lr": 1e-2,
+            "lr_decay": 0.4,
+            "fade_kimg": 6.0,
+            "stable_kimg": 6.0,
+            "ema_halflife_kimg": 4.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 12000, "data.batch_size": 16},
-        "quick": {"kimg": 100, "data.batch_size": 32},
+        "quick": {"kimg": 70, "data.batch_size": 16},
     }
 
     def __init__(

@@ -19,7 +19,7 @@ main(prog_name="lgen")
 
 
 def lgen(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", REPORT, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", REPORT, *arguments], capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -376,7 +376,7 @@ def test_a_settings_file_must_be_there_and_be_text() -> None:
 )
 def test_the_installed_command_exits_with_2(arguments: list[str], said: str) -> None:
     command = Path(sysconfig.get_path("scripts")) / "lgen"
-    done = subprocess.run([str(command), *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([str(command), *arguments], capture_output=True, text=True, timeout=600)
     assert message(done.returncode, done.stderr) == said
     assert done.stderr == f"Error: {said}\n"
     assert (done.stdout, everything()) == ("", {})
