@@ -167,7 +167,7 @@ def test_a_size_that_progan_cannot_make_is_refused_in_the_words_of_the_user(sett
 
 def test_a_shape_that_the_data_does_not_have_is_refused() -> None:
     said = fit("--model", "dcgan", "--model.image_shape", "[1,32,32]")
-    assert said == "--model.image_shape [1, 32, 32] does not match the data shapes, which has (3, 32, 32)"
+    assert said == "--model.image_shape [1, 32, 32] does not match the data shapes, which has [3, 32, 32]"
 
 
 # -- data --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,139 @@
+"""A whole run through the command: what it leaves behind, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+from lightning_gen import checkpoints, records
+from lightning_gen.cli import main
+
+SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
+SMALL += ["--kimg", "0.16", "--metrics.samples", "64", "--samples.count", "4"]
+
+
+def lgen(*arguments: str) -> str:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small run with every logger that writes files."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    arguments = [*SMALL, "--logger", "tensorboard", "--logger", "csv", "--logger", "wandb", "--out", str(folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_SILENT", "true")
+        said = lgen("fit", *arguments)
+        import wandb
+
+        wandb.finish()
+    for name in ("samples", str(folder), "fid/tiny"):
+        assert name in said
+    return folder
+
+
+def test_a_run_directory_has_what_the_documentation_says(run: Path) -> None:
+    assert {"run.yaml", "metrics.jsonl", "samples", "checkpoints", "tensorboard"} <= {p.name for p in run.iterdir()}
+    assert {"last.ckpt", "best.ckpt"} == {p.name for p in (run / "checkpoints").iterdir()}
+    grids = sorted((run / "samples").glob("*.png"))
+    assert grids[0].name == f"{0:012d}.png"
+    assert grids[-1].name == f"{160:012d}.png"
+
+
+def test_records_carry_the_clock_and_begin_with_the_untrained_model(run: Path) -> None:
+    found = records.read(run / "metrics.jsonl")
+    assert all({"images_seen", "step", "attempt"} <= record.keys() for record in found)
+    assert found[0]["images_seen"] == 0
+    assert {"fid/tiny", "is/tiny", "mode_coverage", "on_manifold"} <= found[0].keys()
+    assert {"loss_d", "loss_g", "images_per_second"} <= found[1].keys()
+    assert found[-1]["images_seen"] == 160
+    assert all(record["images_seen"] == 16 * record["step"] for record in found)
+
+
+def test_the_best_checkpoint_is_of_the_best_score(run: Path) -> None:
+    scored = [r for r in records.read(run / "metrics.jsonl") if "fid/tiny" in r and r["images_seen"] > 0]
+    best = min(scored, key=lambda record: record["fid/tiny"])
+    content = checkpoints.read(run / "checkpoints" / "best.ckpt")
+    assert content["state_dict"]["_extra_state"]["images_seen"] == best["images_seen"]
+
+
+def test_every_logger_has_the_losses_on_the_axis_of_images(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert events.Scalars("loss_d")[-1].step == 160
+    assert events.Images("samples")[-1].step == 160
+    (table,) = (run / "csv").rglob("metrics.csv")
+    assert "loss_d" in table.read_text()
+    assert list((run / "wandb").glob("offline-run-*"))
+
+
+def test_the_settings_of_a_run_are_a_config_for_another(run: Path) -> None:
+    again = yaml.safe_load(lgen("fit", "--config", str(run / "run.yaml"), "--print-config"))
+    assert again == yaml.safe_load((run / "run.yaml").read_text())
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: {name: dcgan, lr: 0.5, width: 7}\nkimg: 3\npreset: quick\n")
+    found = yaml.safe_load(lgen("fit", "--config", str(tmp_path / "c.yaml"), "--model.width", "9", "--print-config"))
+    assert (found["model"]["lr"], found["model"]["width"], found["kimg"]) == (0.5, 9, 3.0)
+    assert found["model"]["latent_dim"] == 64  # the preset's
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_image_i_of_a_seed_does_not_depend_on_how_many_are_drawn_at_once(run: Path, batch: int, tmp_path: Path) -> None:
+    lgen("sample", str(run), "--n", "70", "--seed", "3", "--out", str(tmp_path / "a"), "--batch-size", str(batch))
+    lgen("sample", str(run), "--n", "8", "--start", "62", "--seed", "3", "--out", str(tmp_path / "b"))
+    for i in range(62, 70):
+        a, b = (np.asarray(Image.open(tmp_path / x / f"{i:06d}.png")).astype(int) for x in "ab")
+        assert np.abs(a - b).max() <= 1
+
+
+def test_a_finished_run_is_extended_by_a_longer_budget(run: Path, tmp_path: Path) -> None:
+    arguments = [*SMALL, "--logger", "none", "--metrics.every_kimg", "0", "--out", str(tmp_path / "r")]
+    lgen("fit", *arguments)
+    lgen("fit", "--resume", str(tmp_path / "r"), "--kimg", "0.2")
+    found = records.read(tmp_path / "r" / "metrics.jsonl")
+    assert found[-1]["images_seen"] == 208
+    assert found[-1]["attempt"] == 1
+
+
+def test_models_are_shown_with_everything_about_them() -> None:
+    about = json.loads(lgen("models", "progan", "--json"))
+    assert about["parameters"]["paper"] == {"generator": 23_079_115, "discriminator": 23_087_249}
+    assert {"name", "distribution", "version", "paper", "settings", "presets", "parameters"} <= about.keys()
+    assert about["settings"]["latent_dim"]["help"]
+
+
+def test_wandb_is_imported_only_when_asked_for(tmp_path: Path) -> None:
+    program = "import sys; from lightning_gen.cli import main\ntry: main()\nfinally: assert 'wandb' not in sys.modules"
+    arguments = [*SMALL, "--metrics.every_kimg", "0", "--out", str(tmp_path / "r")]
+    subprocess.run([sys.executable, "-c", program, "fit", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_the_same_weights_and_the_right_clock(tmp_path: Path) -> None:
+    arguments = [*SMALL, "--logger", "none", "--trainer.devices", "2", "--trainer.precision", "32-true"]
+    command = [sys.executable, "-m", "lightning_gen", "fit", *arguments, "--out", str(tmp_path / "r")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment, timeout=300)
+    found = records.read(tmp_path / "r" / "metrics.jsonl")
+    assert found[-1]["images_seen"] == 160
+    assert len([r for r in found if r["images_seen"] == 160 and "loss_d" in r]) == 1
+    model, _ = checkpoints.load_model(checkpoints.find(tmp_path / "r"))
+    assert torch.isfinite(model.sample(4)).all()
