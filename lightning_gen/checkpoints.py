@@ -62,9 +62,8 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except Exception as reason:  # a damaged zip raises half a dozen different types
         others = sorted(p.name for p in path.parent.glob("*.ckpt") if p.name != path.name)
         advice = f"\nbeside it there is {' and '.join(others)}" if others else ""
-        raise UserError(
-            f"the checkpoint {path} is damaged or not a checkpoint ({_first_line(reason)}){advice}"
-        ) from reason
+        # torch's own words would advise to load the file as code
+        raise UserError(f"the checkpoint {path} is damaged or not a checkpoint{advice}") from reason
     if not isinstance(content, dict) or ORIGIN not in content:
         raise UserError(f"{path} was not written by lightning_gen: it does not say which model it holds")
     return content

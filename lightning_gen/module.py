@@ -219,9 +219,7 @@ class GenerativeModule(pl.LightningModule):
         dtype = self.dtype
         assert isinstance(dtype, torch.dtype)
         return {
-            key: images.from_uint8(value, dtype)
-            if isinstance(value, Tensor) and value.dtype == torch.uint8
-            else value
+            key: images.from_uint8(value, dtype) if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
             for key, value in batch.items()
         }
 
