@@ -2,35 +2,27 @@
 
 import pytest
 import torch
+from torch import nn
 
 
 @pytest.fixture(scope="session")
 def inception_state() -> dict[str, torch.Tensor]:
-    """Random weights for torch-fidelity's Inception, of a size that lets a picture through its 94 layers."""
+    """Random weights for torch-fidelity's Inception, with batch norms that have seen a few pictures.
+
+    Without those statistics all pictures get nearly the same features, and a comparison of scores says nothing.
+    """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    with torch.device("meta"):
-        shapes = _without_loading(FeatureExtractorInceptionV3)
-    random = torch.Generator().manual_seed(0)
-    state = {}
-    for name, like in shapes.items():
-        if name.endswith("num_batches_tracked"):
-            state[name] = torch.zeros((), dtype=torch.long)
-        elif name.endswith("running_var") or ".bn.weight" in name:
-            # Features of the size of trained ones: torch-fidelity's kernel distance sums in float32, and of small
-            # features little is left but rounding.
-            state[name] = torch.full(like.shape, 8.0 if name.startswith("Mixed_7c") and "bn.weight" in name else 1.0)
-        elif name.endswith((".bias", "running_mean")):
-            state[name] = torch.zeros(like.shape)
-        else:
-            fan_in = like[0].numel()
-            state[name] = torch.randn(like.shape, generator=random) * (2 / fan_in) ** 0.5
-    return state
-
-
-def _without_loading(network: type) -> dict[str, torch.Tensor]:
-    """The names and shapes of its weights: its constructor wants a file, so it gets one that loads nothing."""
-    with pytest.MonkeyPatch.context() as patch:
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        # Its constructor wants a file: it gets one that loads nothing.
         patch.setattr(torch, "load", lambda *_, **__: {})
-        patch.setattr(network, "load_state_dict", lambda *_: None)
-        return network("inception-v3-compat", ["2048"], feature_extractor_weights_path="none").state_dict()
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path="none")
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # a plain average
+                module.train()
+        network(torch.randint(0, 256, (10, 3, 8, 8)).to(torch.uint8))
+        network.fc.weight.mul_(100)  # logits as decided as a trained network's
+        return network.state_dict()
