@@ -137,7 +137,7 @@ ink and ground; `Decoded` in `lightning_gen/data/decoder.py` defines it.
 To be forgiven, *small faults*: a Gaussian blur of sd {small} pixel, then white noise of sd {noise:.0f} levels of 255.
 To be refused: *blurred*, sd {blur} pixels; the *average of two* real images drawn at random; a *blob*, a sharp random
 contour in the right colours. The limit of a shape is the geometric mean of the 99th percentile of the residual after
-small faults and of its 1st percentile when blurred, both on gentle images. It is set by real images alone: no model takes part.
+small faults and of its 1st percentile when blurred, both on gentle images. No model takes part in it.
 The gentle rates are of the very images that set the limits; nothing was tuned on the full ones.
 
 | | {names} |
