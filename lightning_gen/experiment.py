@@ -169,9 +169,7 @@ def _prepare(out: Path, settings: Settings) -> Path | None:
     made = next((folder for folder in (*reversed(out.parents), out) if not folder.exists()), None)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        unfinished = out / f".run.yaml.{os.getpid()}"
-        unfinished.write_text(settings.to_yaml())
-        os.replace(unfinished, out / "run.yaml")
+        records.write(out / "run.yaml", settings.to_yaml())
     except OSError as reason:
         raise UserError(f"cannot write to --out {out}: {reason.strerror}") from reason
     return made

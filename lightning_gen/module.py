@@ -27,6 +27,7 @@ from typing import Any, ClassVar, TypedDict, final
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse.typing import restricted_number_type
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -39,6 +40,9 @@ BLOCK = 64
 
 ORIGIN = "lightning_gen"
 """Key of a checkpoint under which stands what it is: model, distribution, version, data, preset."""
+
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
+"""A decay rate of Adam's."""
 
 
 class StepOutput(TypedDict, total=False):
@@ -98,6 +102,7 @@ class GenerativeModule(pl.LightningModule):
         self.rollbacks = 0
         """How often the run was rolled back: a new try must not draw the noise that led into the ditch."""
         self._halflives: dict[str, float] = {}
+        self._raw = False
         self._noise = torch.Generator()
         self._counted = False
         self._update: Update | None = None
@@ -183,7 +188,21 @@ class GenerativeModule(pl.LightningModule):
 
     def averaged(self, name: str) -> nn.Module:
         """The network that samples are drawn from: the average where there is one, else the network itself."""
-        return getattr(self, f"{name}_ema" if name in self._halflives else name)
+        return getattr(self, f"{name}_ema" if name in self._halflives and not self._raw else name)
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether some network is averaged, so that `sample` draws from other weights than training moves."""
+        return bool(self._halflives)
+
+    @contextmanager
+    def raw_weights(self) -> Iterator[None]:
+        """Inside, `sample` draws from the networks as training left them, not from their averages."""
+        self._raw = True
+        try:
+            yield
+        finally:
+            self._raw = False
 
     # -- noise and batches ---------------------------------------------------------------------------------------
 

@@ -98,23 +98,30 @@ def load(name: str, kind: str = "models") -> Any:
             f"{KINDS[kind]} {name!r} of {found.distribution} {found.version} cannot be imported ({found.target}): "
             f"{type(reason).__name__}{said}"
         ) from reason
-    if kind == "models":
-        _refuse_foreign(loaded, found)
+    _refuse_foreign(loaded, found)
     return loaded
 
 
+BASES = {
+    "models": "lightning_gen.module.GenerativeModule",
+    "data": "lightning_gen.data.source.Source",
+    "extractors": "lightning_gen.metrics.extractors.Extractor",
+    "callbacks": "pytorch_lightning.callbacks.callback.Callback",
+    "metrics": "lightning_gen.metrics.scores.Score",
+}
+"""What a part derives from, by name: asking by class would import it."""
+
+
 def _refuse_foreign(loaded: Any, found: Part) -> None:
-    """Say in one line what Lightning itself would only say as a riddle, much later."""
-    bases = getattr(loaded, "__mro__", ())
-    if any(base.__module__.startswith("lightning.pytorch") for base in bases):
+    """Say in one line what would only fail as a riddle, much later."""
+    bases = [f"{base.__module__}.{base.__qualname__}" for base in getattr(loaded, "__mro__", ())]
+    whose = f"{KINDS[found.kind]} {found.name!r} of {found.distribution}"
+    if any(base.startswith("lightning.pytorch.") for base in bases):
         raise UserError(
-            f"model {found.name!r} of {found.distribution} derives from `lightning.pytorch`: "
-            "import `pytorch_lightning` instead, the two cannot be mixed"
+            f"{whose} derives from `lightning.pytorch`: import `pytorch_lightning` instead, the two cannot be mixed"
         )
-    if not any(base.__qualname__ == "GenerativeModule" for base in bases):
-        raise UserError(
-            f"model {found.name!r} of {found.distribution} ({found.target}) is no lightning_gen.module.GenerativeModule"
-        )
+    if BASES[found.kind] not in bases:
+        raise UserError(f"{whose} ({found.target}) is no {BASES[found.kind]}")
 
 
 def _with_collision(part: Part, owners: set[str]) -> Part:

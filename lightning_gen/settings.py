@@ -101,7 +101,7 @@ def resolve(
     Raises:
         UserError: an unknown name or setting, a value of the wrong type or range.
     """
-    file = _read_yaml(config) if config else {}
+    file = read_yaml(config) if config else {}
     model = model or _named(file, "model", config)
     if not model:
         raise UserError(f"which model? --model NAME, one of: {', '.join(registry.names('models'))}")
@@ -141,7 +141,7 @@ def resolve_resumed(
     path = run / "run.yaml"
     if not path.is_file():
         raise UserError(f"{run} is not a run directory: it has no run.yaml")
-    before = _read_yaml(str(path))
+    before = read_yaml(str(path))
     model, data = _named(before, "model", str(path)), _named(before, "data", str(path))
     if not model or not data:
         raise UserError(f"{path} does not say which model it trains on which data: it is no run.yaml of lightning_gen")
@@ -222,6 +222,9 @@ def _loggers(names: Sequence[str]) -> list[str]:
 
 
 def _explicit(parser: ArgumentParser, arguments: Sequence[str], config: str | None) -> frozenset[str]:
+    for group in ("model", "data"):
+        if any(word.split("=")[0] == f"--{group}.name" for word in arguments):
+            raise UserError(f"--{group}.name stands in files only: on the command line it is --{group} NAME")
     given = _namespace(parser, arguments, config, defaults=False).as_dict()
     return frozenset(_leaves(given)) - {"config", "model.name", "data.name"}
 
@@ -289,7 +292,12 @@ def _fill_intervals(values: dict[str, Any]) -> None:
             values[name]["every_kimg"] = float(f"{values['kimg'] / share:.6g}")
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> dict[str, Any]:
+    """The content of a file of settings.
+
+    Raises:
+        UserError: no such file, or one that holds something else; the message names the line.
+    """
     if not os.path.isfile(path):
         raise UserError(f"there is no settings file {path}")
     try:

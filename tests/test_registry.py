@@ -178,6 +178,13 @@ def test_what_is_no_generative_module_is_refused(install: Install, source: str) 
         registry.load("stranger")
 
 
+@pytest.mark.parametrize(("kind", "base"), sorted(registry.BASES.items()))
+def test_a_part_of_another_kind_is_refused_when_it_is_loaded(install: Install, kind: str, base: str) -> None:
+    install("odd", source="class Model: pass", kind=kind)
+    with pytest.raises(UserError, match=f"is no {base}"):
+        registry.load("odd", kind)
+
+
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [

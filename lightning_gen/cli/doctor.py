@@ -17,11 +17,14 @@ LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch
 
 @click.command("doctor")
 @click.option("--data", metavar="DIR|ARCHIVE", help="Also look at this set of images.")
-def command(data: str | None) -> None:
+@click.option("--metrics", is_flag=True, help="Also score a fixed set and compare with what it should score.")
+def command(data: str | None, metrics: bool) -> None:
     """Check devices, versions, plugins, extractor weights and a set of images. Exit code 1 on a problem."""
     problems = [*_machine(), *_plugins(), *_extractors()]
     if data is not None:
         problems += _images(data)
+    if metrics:
+        problems += _metrics()
     for problem in problems:
         click.echo(f"PROBLEM  {problem}")
     click.echo("no problem found" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}")
@@ -75,6 +78,15 @@ def _extractors() -> list[str]:
         except UserError as reason:
             problems.append(str(reason))
     return problems
+
+
+def _metrics() -> list[str]:
+    from lightning_gen.metrics import selftest
+
+    wrong = selftest.wrong()
+    if not wrong:
+        click.echo(f"metrics: {', '.join(selftest.EXPECTED)} of the fixed set are what they should be")
+    return wrong
 
 
 def _images(root: str) -> list[str]:

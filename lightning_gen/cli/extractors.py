@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -15,21 +16,26 @@ from lightning_gen.errors import UserError
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(name: str | None, as_json: bool) -> None:
-    """List the installed extractors; with NAME: features, resize, and whether its weights can be loaded."""
+    """List the installed extractors; with NAME: features, resizes, and whether its weights can be loaded."""
     if name is None:
         listing.installed("extractors", as_json)
         return
     cls = registry.load(name, "extractors")
     part = registry.part(name, "extractors")
-    about = {"name": name, "distribution": part.distribution, "version": part.version, "help": listing.first_line(cls)}
+    about: dict[str, Any] = {
+        "name": name,
+        "distribution": part.distribution,
+        "version": part.version,
+        "help": listing.first_line(cls),
+    }
+    about |= {"features": cls.feature_dim, "classes": cls.logit_dim, "resizes": list(cls.resizes)}
     try:
-        ready = cls()
-        about |= {"features": ready.feature_dim, "classes": ready.logit_dim, "resize": ready.resize}
-        about |= {"weights": ready.weights_digest, "state": "ready"}
+        about |= {"weights": cls().weights_digest, "state": "ready"}
     except UserError as reason:
         about["state"] = str(reason)
     if as_json:
         click.echo(json.dumps(about, indent=2))
         return
+    about |= {"classes": about["classes"] or "none", "resizes": ", ".join(about["resizes"])}
     for key, value in about.items():
         click.echo(f"{key:14} {value}")

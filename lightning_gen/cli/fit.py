@@ -60,6 +60,9 @@ def command(
 
     from lightning_gen import experiment  # torch and Lightning from here on
 
+    if resume is None and out is None and "LGEN_RUN" not in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # each of them would choose a directory of its own
+        raise UserError("several processes that another program started (torchrun) need --out DIR")
     if resume is None:
         # processes that Lightning starts for further devices run this same command and must find the same folder
         folder = Path(out or os.environ.setdefault("LGEN_RUN", str(experiment.free_directory(resolved))))

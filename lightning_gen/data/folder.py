@@ -31,7 +31,7 @@ SPLITS = ("train", "val", "valid", "validation", "test")
 SAME = ("val", "valid", "validation")
 """Names of one split: whichever is asked for, the one that is there is meant."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the rules of `arrange`; part of the cache key."""
 
 
@@ -80,6 +80,7 @@ class Folder(Source):
         self.class_names = self._set.about["class_names"]
         self.split = self._set.about["split"]
         self.notes = list(self._set.about["notes"])
+        self.title = f"{Path(root).name} ({self._set.about['formats']})"
         self._labels = torch.repeat_interleave(torch.arange(len(self._set.counts)), torch.tensor(self._set.counts))
 
     def __len__(self) -> int:
@@ -103,6 +104,26 @@ class Folder(Source):
     def class_counts(self) -> Tensor:
         """Known from the preparation."""
         return torch.tensor(self._set.counts if self.class_names else [], dtype=torch.int64)
+
+
+def usual_side(root: str, split: str = "train") -> tuple[int, list[str]]:
+    """The shorter side that most of the images of `root` have, in pixels, and what to say where they differ.
+
+    Looks at the headers of the first 500 images, no further: a set of several sizes shows it soon.
+
+    Raises:
+        UserError: nothing there that can be read, or a layout that `Folder` refuses.
+    """
+    files = archive.open_root(root)
+    paths = arrange(files.paths(), root, split, is_archive=files.is_archive).paths[:500]
+    sizes = Counter(size for _, load in files.read(paths) if (size := pictures.size(load)))
+    if not sizes:
+        raise UserError(f"--data.root {root}: none of its images can be read")
+    side = Counter({min(size): n for size, n in sizes.items()}).most_common(1)[0][0]
+    if len(sizes) == 1:
+        return side, []
+    kinds = _some([f"{width}x{height}" for (width, height), _ in sizes.most_common()])
+    return side, [f"images of different sizes ({kinds}): all are brought to {side}x{side}"]
 
 
 def mirrored(images: Tensor, chance: np.ndarray) -> Tensor:
@@ -143,7 +164,9 @@ def _fill(files: archive.Files, arranged: Arranged, skip: bool, rows: cache.Rows
     if failures:
         reasons = [f"{path} ({why})" for path, why in sorted(failures.items())]
         notes.append(f"{_count(len(failures), 'unreadable image')} skipped: {_some(reasons)}")
-    return good, {"class_names": arranged.class_names, "split": arranged.split, "notes": notes}
+    formats = ", ".join(sorted({Path(path).suffix[1:].upper().replace("JPG", "JPEG") for path in arranged.paths}))
+    about = {"class_names": arranged.class_names, "split": arranged.split, "notes": notes, "formats": formats}
+    return good, about
 
 
 @dataclass

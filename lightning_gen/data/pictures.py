@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from warnings import catch_warnings, filterwarnings
 
@@ -68,6 +68,15 @@ def decode(data: bytes, resolution: int, channels: int) -> tuple[np.ndarray, lis
         image = _square(image, resolution, changes)
         pixels = np.asarray(image)
     return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)), changes
+
+
+def size(load: Callable[[], bytes]) -> tuple[int, int] | None:
+    """(width, height) that the header of an image file tells; None where it is no image that can be read."""
+    try:
+        with quiet(), Image.open(io.BytesIO(load()), formats=FORMATS) as image:
+            return image.size
+    except Exception:  # decoders raise whatever they like on damaged bytes
+        return None
 
 
 @contextmanager

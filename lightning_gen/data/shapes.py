@@ -98,6 +98,7 @@ class Shapes(Source):
         self.size = size
         self.variation: Variation = variation
         self.split: Split = split
+        self.title = f"shapes {variation}"
         self._kept: Tensor | None = None
 
     @property

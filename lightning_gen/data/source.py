@@ -32,6 +32,8 @@ class Source(ABC):
     """Name of every label, in the order of the labels; empty where there are no labels."""
     split: str
     """Which part of the set this is, as a passport names it: "train", "test", "all"."""
+    title: str = ""
+    """What the set is called where a score says its reference, in a few words."""
 
     @property
     def num_classes(self) -> int:

@@ -29,7 +29,7 @@ CHUNK = 1024
 class _Downloaded(Source):
     """What the sets share. A subclass says where its files are and how torchvision calls it."""
 
-    title: ClassVar[str]
+    title: str
     files: ClassVar[str]
     """The files that torchvision looks for, below `root`, as a user would have to put them."""
 

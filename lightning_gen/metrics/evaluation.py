@@ -1,58 +1,140 @@
-"""From a model to its scores: one sampling pass, one extractor pass, every metric fed from it."""
+"""From images to their scores: one sampling pass, one pass of each extractor, every metric fed from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_gen import images
-from lightning_gen.metrics.extractors import Extractor
+from lightning_gen import registry
+from lightning_gen.data.source import Source
+from lightning_gen.images import NotFinite
+from lightning_gen.metrics.extractors import Extractor, Features
+from lightning_gen.metrics.features import FeatureSet, Kind
+from lightning_gen.metrics.passport import Passport, Plain
+from lightning_gen.metrics.reference import Progress, Reference, silent
 from lightning_gen.metrics.scores import Score
 
-BATCH = 256
+BLOCK = 256
+"""Images that an extractor sees at once, whatever the number of processes: equal batches give equal features."""
+
+
+@dataclass
+class Panel:
+    """Scores of one protocol: one extractor, one reference, and what is computed from the two."""
+
+    reference: Reference
+    scores: list[Score]
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Metrics that the data or the extractor does not allow, and why not."""
+
+    @classmethod
+    def of(cls, source: Source, extractor: Extractor, names: Sequence[str], progress: Progress = silent) -> Panel:
+        """The registered metrics `names`, as far as they fit."""
+        panel = cls(Reference(source, extractor, progress), [])
+        for name in names:
+            score_class = registry.load(name, "metrics")
+            if reason := score_class.unfit(source, extractor):
+                panel.left_out[name] = reason
+            else:
+                panel.scores.append(score_class(panel.reference))
+        return panel
+
+    @property
+    def extractor(self) -> Extractor:
+        """The reference's and the generated images' alike."""
+        return self.reference.extractor
+
+    @property
+    def needs(self) -> frozenset[Kind]:
+        """What the scores want of the generated images."""
+        return frozenset[Kind]().union(*(score.needs for score in self.scores))
+
+    def prepare(self) -> None:
+        """Compute or load what the scores want of the reference."""
+        for score in self.scores:
+            score.prepare()
+
+    def passport(self, n: int, rounding: str, **subject: Any) -> Passport:
+        """How `n` images are scored here; `subject` are the fields that say which images they are."""
+        settings: dict[str, Plain] = {}
+        for score in self.scores:
+            settings |= score.settings(n)
+        source = self.reference.source
+        return Passport(
+            extractor=self.extractor.name,
+            weights_digest=self.extractor.weights_digest,
+            resize=self.extractor.resize,
+            rounding=rounding,
+            n_fake=n,
+            reference_digest=source.digest(),
+            n_reference=len(source),
+            split=source.split,
+            settings=settings,
+            reference=source.title,
+            **subject,
+        )
 
 
 @torch.no_grad()
 def evaluate(
-    draw: Callable[[int, int], Tensor], extractor: Extractor, scores: Sequence[Score], n: int
-) -> dict[str, float]:
-    """The scores of images 0 .. n, the same on every rank.
+    draw: Callable[[int, int], Tensor], panels: Sequence[Panel], n: int, progress: Progress = silent
+) -> list[dict[str, float]]:
+    """The scores of images 0 .. n under each panel, the same on every rank.
 
-    Each rank draws its share of every global batch; the images are gathered in the order of their index, so no score
-    is ever averaged over ranks and no image counted twice.
+    The images are cut into blocks, and block b belongs to rank b modulo ranks: each is drawn and seen by an extractor
+    once, in a batch that does not depend on the number of ranks. Features are gathered in the order of the images; no
+    score is ever averaged over ranks and no image counted twice.
 
     Args:
-        draw: `draw(count, start)` gives images start .. start + count, (count, C, H, W) in [-1, 1].
-        extractor: Its one pass over each batch serves all scores.
-        scores: What to compute; they are emptied first.
+        draw: `draw(count, start)` gives images start .. start + count, (count, C, H, W) uint8.
+        panels: What to compute; all see the same images.
         n: Number of images.
+        progress: Shows how far it is.
 
     Raises:
-        NotFinite: the model draws NaN or infinity: there is no score of that.
+        NotFinite: the model draws NaN or infinity, on whichever rank: there is no score of that.
     """
-    for score in scores:
-        score.reset()
     ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
-    share = -(-min(BATCH, n) // ranks)
-    for start in range(0, n, share * ranks):
-        drawn = draw(share, start + rank * share)
-        pixels = images.to_uint8(_gather(drawn, ranks)[: n - start])
-        features = extractor(pixels)
-        for score in scores:
-            score.update(pixels, features)
-    values: dict[str, float] = {}
-    for score in scores:
-        values.update(score.compute())
-    return values
+    sets = [FeatureSet(n, panel.needs) for panel in panels]
+    starts = range(0, n, BLOCK)
+    for first in progress(range(0, len(starts), ranks), "drawing and scoring"):
+        mine = range(starts[first + rank], min(starts[first + rank] + BLOCK, n)) if first + rank < len(starts) else ()
+        for seen in _of_all_ranks(_see(draw, panels, mine), ranks):
+            if isinstance(seen, NotFinite):
+                raise seen  # on every rank: one that went on would wait for the others for ever
+            for found, (features, pixels) in zip(sets, seen, strict=True):
+                found.add(features, pixels)
+    return [
+        {name: value for score in panel.scores for name, value in score.compute(found).items()}
+        for panel, found in zip(panels, sets, strict=True)
+    ]
 
 
-def _gather(rows: Tensor, ranks: int) -> Tensor:
-    """The rows of all ranks in rank order; every rank brings equally many."""
+Seen = list[tuple[Features, Tensor]]
+"""What each panel keeps of one block; empty where there was no block."""
+
+
+def _see(draw: Callable[[int, int], Tensor], panels: Sequence[Panel], block: Sequence[int]) -> Seen | NotFinite:
+    """Draw a block and hand it to every extractor."""
+    if not block:
+        return []
+    try:
+        pixels = draw(len(block), block[0])
+    except NotFinite as failure:
+        return failure
+    return [(panel.extractor(pixels), pixels) for panel in panels]
+
+
+def _of_all_ranks(seen: Seen | NotFinite, ranks: int) -> list[Any]:
+    """What every rank saw, in the order of the ranks, without ranks that had nothing to do."""
     if ranks == 1:
-        return rows
-    everyones = [torch.empty_like(rows) for _ in range(ranks)]
-    dist.all_gather(everyones, rows.contiguous())
-    return torch.cat(everyones)
+        everyones: list[Any] = [seen]
+    else:
+        everyones = [None] * ranks
+        dist.all_gather_object(everyones, seen)
+    return [seen for seen in everyones if isinstance(seen, NotFinite) or seen]

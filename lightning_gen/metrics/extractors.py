@@ -1,15 +1,14 @@
 """Networks that turn pictures into the features and logits that scores are computed from.
 
-Registered in the entry-point group `lightning_gen.extractors`; constructed as `cls()` or `cls(weights=FILE)`.
+Registered in the entry-point group `lightning_gen.extractors`; constructed as `cls()`, `cls(weights=FILE)`,
+`cls(resize=NAME)` or with both.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
+from lightning_gen.metrics.resizes import check_resize
 from lightning_gen.metrics.tiny import CLASSES, FEATURES, SIZE, TinyNet
-from lightning_gen.metrics.weights import find_inception, place
+from lightning_gen.metrics.weights import file_digest
 
 
 class Features(NamedTuple):
@@ -37,16 +37,29 @@ class Extractor(nn.Module):
     Always in eval mode, without gradients, in float32 whatever autocast or `.to(dtype)` says, and touches no random
     state. A subclass fills the attributes, and `extract`. A feature is the same to float rounding whatever batch the
     picture came in; for the same bits use the same batch size.
+
+    Args:
+        resize: one of `resizes`, the first when left out.
+
+    Raises:
+        UserError: an unknown resize.
     """
 
     name: str
     """The registered name; scores carry it."""
     feature_dim: int
     logit_dim: int | None
+    resizes: ClassVar[tuple[str, ...]]
+    """Names of the ways from the picture's size to the network's, the usual one first."""
     resize: str
-    """Name of the way from the picture's size to the network's."""
+    """The one that was chosen."""
     weights_digest: str
     """First 12 hex digits of the weights file's sha256."""
+
+    def __init__(self, resize: str | None = None):
+        super().__init__()
+        usual = self.resizes[0]
+        self.resize = usual if resize is None else check_resize(resize, self.resizes, f"extractor {self.name}")
 
     @classmethod
     def at_hand(cls) -> bool:
@@ -71,6 +84,9 @@ class Extractor(nn.Module):
             raise ValueError(f"extractor {self.name} takes images (N, 1 or 3, H, W), not {tuple(images.shape)}")
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
+        if len(images) == 0:  # which not every network can reshape
+            none = torch.empty(0, device=images.device)
+            return Features(none.view(0, self.feature_dim), none.view(0, self.logit_dim) if self.logit_dim else None)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             return self.extract(images)
 
@@ -95,18 +111,19 @@ class Tiny(Extractor):
 
     Args:
         weights: another file made by `benchmarks/tiny/train.py`.
+        resize: there is one.
 
     Raises:
-        UserError: the file is not there, or not such a file.
+        UserError: the file is not there, or not such a file; an unknown resize.
     """
 
     name = "tiny"
     feature_dim = FEATURES
     logit_dim = CLASSES
-    resize = "antialiased-bicubic"
+    resizes = ("antialiased-bicubic",)
 
-    def __init__(self, weights: str | None = None):
-        super().__init__()
+    def __init__(self, weights: str | None = None, resize: str | None = None):
+        super().__init__(resize)
         path = Path(weights) if weights else Path(__file__).with_name("tiny.safetensors")
         with torch.device("meta"):  # draws no random numbers
             self.net = TinyNet()
@@ -130,62 +147,3 @@ class Tiny(Extractor):
             pictures = F.interpolate(pictures, (SIZE, SIZE), mode="bicubic", align_corners=False, antialias=True)
             pictures = pictures.clamp_(0, 255)  # bicubic overshoots at edges
         return Features(*self.net(pictures))
-
-
-class InceptionV3Compat(Extractor):
-    """The Inception v3 of the FID papers, as torch-fidelity ports it: pooled features and logits without bias.
-
-    The picture is scaled to 299x299 as TensorFlow 1 did (bilinear, no antialiasing), the papers' protocol.
-
-    Args:
-        weights: torch-fidelity's weights file. Left out, it is looked for where `find_inception` says, or downloaded.
-
-    Raises:
-        UserError: no weights, or a file that is not this network's.
-    """
-
-    name = "inception-v3-compat"
-    feature_dim = 2048
-    logit_dim = 1008
-    resize = "tf1-bilinear"
-
-    def __init__(self, weights: str | None = None):
-        super().__init__()
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # two seconds to import
-
-        path = find_inception(weights)
-        # torch-fidelity unpickles whatever it is given. It gets plain tensors, which we have read without running code.
-        plain = io.BytesIO()
-        try:
-            torch.save(torch.load(path, map_location="cpu", weights_only=True), plain)
-            plain.seek(0)
-            with torch.random.fork_rng(devices=[]):  # its layers draw random weights before the real ones come
-                self.net = FeatureExtractorInceptionV3(
-                    self.name, ["2048", "logits_unbiased"], feature_extractor_weights_path=plain
-                )
-        except Exception as reason:  # pickle, zip and shape errors have no common class
-            raise UserError(
-                f"weights of extractor {self.name}: {path} is not torch-fidelity's Inception v3 "
-                f"({type(reason).__name__}: {str(reason).splitlines()[0] if str(reason) else 'no reason given'})"
-            ) from reason
-        self.weights_digest = file_digest(path)
-        self.requires_grad_(False)
-        self.eval()
-
-    @classmethod
-    def at_hand(cls) -> bool:
-        """Whether the file lies where it is looked for."""
-        return place().is_file()
-
-    def extract(self, images: Tensor) -> Features:
-        """torch-fidelity resizes and scales."""
-        return Features(*self.net(images))
-
-
-def file_digest(path: Path) -> str:
-    """First 12 hex digits of a file's sha256."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:12]

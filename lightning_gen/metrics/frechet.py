@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.errors import UserError
-from lightning_gen.metrics.checks import as_rows
+from lightning_gen.metrics.checks import as_rows, in_float64
 
 
 @dataclass
@@ -39,18 +39,31 @@ class FeatureStatistics:
     def of(cls, features: Tensor) -> FeatureStatistics:
         """The statistics of features (N, D), N >= 1."""
         rows = as_rows(features, "features")
-        return cls(len(rows), rows.sum(0), rows.T @ rows)
+        statistics = cls.empty(rows.shape[1], rows.device)
+        statistics._add(rows)
+        return statistics
 
     def update(self, features: Tensor) -> None:
         """Add features (N, D) of the same width, any N, on any device."""
         if len(features) == 0:  # a process may be left without images
             return
-        part = FeatureStatistics.of(features)
-        if part.total.shape != self.total.shape:
-            raise ValueError(f"features are {len(part.total)} wide, these statistics {len(self.total)}")
-        self.count += part.count
-        self.total += part.total.to(self.total.device)
-        self.outer += part.outer.to(self.outer.device)
+        rows = as_rows(features, "features")
+        if rows.shape[1:] != self.total.shape:
+            raise ValueError(f"features are {rows.shape[1]} wide, these statistics {len(self.total)}")
+        if rows.device == self.total.device:
+            self._add(rows)
+        else:  # multiplied where the features are, then brought here
+            part = FeatureStatistics.of(rows)
+            self.count += part.count
+            self.total += part.total.to(self.total.device)
+            self.outer += part.outer.to(self.outer.device)
+
+    def _add(self, rows: Tensor) -> None:
+        """Add checked rows that are on the device of the sums."""
+        for part in in_float64(rows):
+            self.count += len(part)
+            self.total += part.sum(0)
+            self.outer.addmm_(part.T, part)
 
     def __add__(self, other: FeatureStatistics) -> FeatureStatistics:
         if self.total.shape != other.total.shape:
@@ -80,7 +93,8 @@ class FeatureStatistics:
         """
         if self.count < 2:
             raise UserError(f"a covariance of features needs at least 2 images, {self.count} given")
-        return (self.outer - self.count * self.mean.outer(self.mean)) / (self.count - 1)
+        mean = self.mean
+        return torch.addr(self.outer, mean, mean, alpha=-self.count).div_(self.count - 1)  # one matrix in memory
 
 
 def frechet_distance_from_statistics(a: FeatureStatistics, b: FeatureStatistics) -> float:
@@ -94,15 +108,7 @@ def frechet_distance_from_statistics(a: FeatureStatistics, b: FeatureStatistics)
         ValueError: the widths differ.
         UserError: a set of fewer than two images.
     """
-    if a.total.shape != b.total.shape:
-        raise ValueError(f"statistics of {len(a.total)} and of {len(b.total)} features cannot be compared")
-    covariance_a, covariance_b = a.covariance.cpu(), b.covariance.cpu()
-    shift = a.mean.cpu() - b.mean.cpu()
-    values, vectors = torch.linalg.eigh(covariance_a)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T  # fewer images than features: rounding makes -1e-17s
-    product = root @ covariance_b @ root
-    cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
-    return float(shift @ shift + covariance_a.trace() + covariance_b.trace() - 2 * cross)
+    return _Half.of(a.mean, a.covariance).distance(b.mean, b.covariance)
 
 
 def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
@@ -112,4 +118,44 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
         TypeError, ValueError: not float matrices of one width, or values that are not finite.
         UserError: a set of fewer than two images.
     """
-    return frechet_distance_from_statistics(FeatureStatistics.of(features_a), FeatureStatistics.of(features_b))
+    half = _Half.of(*_moments(features_a))
+    return half.distance(*_moments(features_b))
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of features; the sums that they come from are gone when it returns."""
+    statistics = FeatureStatistics.of(features)
+    return statistics.mean, statistics.covariance
+
+
+@dataclass
+class _Half:
+    """What the distance wants of the first set: one matrix, where making it takes four (33 MB each of 2,048²)."""
+
+    mean: Tensor
+    """(D,) float64, on the CPU."""
+    trace: Tensor
+    """tr(S)."""
+    root: Tensor
+    """S^½, (D, D)."""
+
+    @classmethod
+    def of(cls, mean: Tensor, covariance: Tensor) -> _Half:
+        """Decompose the covariance."""
+        covariance = covariance.cpu()
+        values, vectors = torch.linalg.eigh(covariance)
+        # fewer images than features: rounding makes eigenvalues of -1e-17
+        root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        return cls(mean.cpu(), covariance.trace(), root)
+
+    def distance(self, mean: Tensor, covariance: Tensor) -> float:
+        """The distance to a second set, whose covariance is overwritten where it is on the CPU."""
+        if self.mean.shape != mean.shape:
+            raise ValueError(f"statistics of {len(self.mean)} and of {len(mean)} features cannot be compared")
+        covariance, shift = covariance.cpu(), self.mean - mean.cpu()
+        traces = self.trace + covariance.trace()
+        product = self.root @ covariance
+        torch.matmul(product, self.root, out=covariance)
+        symmetric = product.copy_(covariance.T).add_(covariance).div_(2)
+        cross = torch.linalg.eigvalsh(symmetric).clamp(min=0).sqrt().sum()
+        return float(shift @ shift + traces - 2 * cross)

@@ -6,6 +6,7 @@ Density and coverage: Naeem et al. 2020, "Reliable Fidelity and Diversity Metric
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.checks import as_pair
 
-_AT_ONCE = 1 << 24
-"""Distances in memory at a time: 128 MiB of float64."""
+_AT_ONCE = 1 << 20
+"""Distances in memory at a time, a square of 1024 rows by 1024: 8 MiB of float64, beside 32 MiB of 2,048 features."""
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
@@ -45,41 +46,61 @@ def prdc(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
         )
     # Distances do not change under a shift, and rounding is smaller near the origin. A row of the data, not its mean:
     # float64 holds the differences of float32 numbers, so ties stay ties.
-    fake, real = fake - real[0], real - real[0]
-    real_reach, fake_reach = _reach(real, k), _reach(fake, k)
+    origin = real[0].double()
+    real_reach, fake_reach = _reach(real, origin, k), _reach(fake, origin, k)
 
-    around = torch.zeros(len(fake), dtype=torch.float64, device=real.device)
+    around = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     real_inside = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     real_holds = torch.zeros_like(real_inside)
-    for rows, distances in _squared_distances(fake, real):
-        in_real_balls = distances <= real_reach
-        around[rows] = in_real_balls.sum(dim=1).double()
-        real_holds |= in_real_balls.any(dim=0)
-        real_inside |= (distances <= fake_reach[rows, None]).any(dim=0)
+    for rows, fakes in _parts(fake, origin):
+        for columns, reals in _parts(real, origin):
+            distances = _squared_distances(fakes, reals)
+            in_real_balls = distances <= real_reach[columns]
+            around[rows] += in_real_balls.sum(dim=1)
+            real_holds[columns] |= in_real_balls.any(dim=0)
+            real_inside[columns] |= (distances <= fake_reach[rows, None]).any(dim=0)
     return {
         "precision": float((around > 0).double().mean()),
         "recall": float(real_inside.double().mean()),
-        "density": float(around.mean() / k),
+        "density": float(around.double().mean() / k),
         "coverage": float(real_holds.double().mean()),
     }
 
 
-def _reach(features: Tensor, k: int) -> Tensor:
-    """Squared distance of each row's k-th nearest other row, (N,), a rounding error wider.
+def _reach(features: Tensor, origin: Tensor, k: int) -> Tensor:
+    """Squared distance of each row's k-th nearest other row, (N,) float64, a rounding error wider.
 
     Without that, a picture exactly on the sphere (the k-th neighbour itself, a copy in the other set) would be in or
     out by the chance of the order in which a matrix product adds.
     """
-    reach = torch.empty(len(features), dtype=torch.float64, device=features.device)
-    for rows, distances in _squared_distances(features, features):
-        reach[rows] = distances.kthvalue(k + 1, dim=1).values  # the first is the row itself
-    return reach * (1 + 1e-9) + 1e-14 * features.square().sum(dim=1).max()
+    nearest = torch.full((len(features), k + 1), math.inf, dtype=torch.float64, device=features.device)
+    farthest = torch.zeros((), dtype=torch.float64, device=features.device)
+    for rows, part in _parts(features, origin):
+        farthest = farthest.maximum(part.square().sum(dim=1).max())
+        for columns, other in _parts(features, origin, rows.start):  # what is left of them was seen from there
+            distances = _squared_distances(part, other)
+            _keep_smallest(nearest[rows], distances)
+            if columns != rows:
+                _keep_smallest(nearest[columns], distances.T)
+    reach = nearest.amax(dim=1)  # of k + 1: the first is the row itself
+    return reach * (1 + 1e-9) + 1e-14 * farthest
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Squared distances from some rows of `a` to all of `b`, part after part: which rows, (rows, len(b))."""
-    step = max(1, _AT_ONCE // len(b))
+def _keep_smallest(kept: Tensor, values: Tensor) -> None:
+    """Let each row of `kept` (n, m) hold the m smallest of itself and the same row of `values` (n, any)."""
+    few = values.topk(min(kept.shape[1], values.shape[1]), dim=1, largest=False, sorted=False).values
+    kept.copy_(torch.cat([kept, few], dim=1).topk(kept.shape[1], dim=1, largest=False, sorted=False).values)
+
+
+def _parts(features: Tensor, origin: Tensor, start: int = 0) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of `features` seen from `origin`, some after some: which, and (rows, D) float64."""
+    step = max(1, math.isqrt(_AT_ONCE))
+    for first in range(start, len(features), step):
+        rows = slice(first, min(first + step, len(features)))
+        yield rows, features[rows] - origin
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of all rows of `a` to all of `b`, (len(a), len(b))."""
     square_a, square_b = a.square().sum(dim=1), b.square().sum(dim=1)
-    for start in range(0, len(a), step):
-        rows = slice(start, min(start + step, len(a)))
-        yield rows, (square_a[rows, None] + square_b - 2 * a[rows] @ b.T).clamp_(min=0)
+    return torch.addmm(square_b, a, b.T, alpha=-2).add_(square_a[:, None]).clamp_(min=0)

@@ -59,6 +59,8 @@ class Passport:
     """In which the extractor computes."""
     settings: Mapping[str, Plain] = _protocol(default_factory=dict)
     """Of the scores, e.g. `{"is.splits": 10, "kid.subset_size": 1000, "prdc.k": 3}`."""
+    reference: str = ""
+    """The reference in words, as its data source calls itself; its content is what `reference_digest` says."""
     seed: int = 0
     """Names the stream of samples."""
     averaged: bool = False

@@ -1,51 +1,106 @@
-"""What generated images are compared with: the statistics of a source under an extractor, cached by content."""
+"""What generated images are compared with: a source under an extractor, cached by content."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from lightning_gen.data.cache import cache_folder
 from lightning_gen.data.source import Source
 from lightning_gen.metrics.extractors import Extractor
+from lightning_gen.metrics.features import FeatureSet
 from lightning_gen.metrics.frechet import FeatureStatistics
 
 BATCH = 256
 
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Passes the items of a loop through and shows how far it is; the second argument says what is being done."""
 
-def statistics(source: Source, extractor: Extractor) -> FeatureStatistics:
-    """The feature statistics of every image of `source`, from the cache where these very images were seen before.
 
-    The key holds the content of the images, the extractor, its weights and its resize: whatever changes the number
-    is a miss. Writes are atomic, so processes that start together do not disturb each other.
+def silent(items: Iterable[Any], doing: str) -> Iterable[Any]:
+    """Shows nothing."""
+    return items
+
+
+class Reference:
+    """Every image of `source` as `extractor` sees it.
+
+    Computed once and kept under LGEN_CACHE. The key holds the content of the images, the extractor, its weights and
+    its resize: whatever changes the number is a miss. Writes are atomic and locked: of several processes that start
+    together one computes, the others read.
     """
-    path = cache_folder() / "references" / f"{_key(source, extractor)}.safetensors"
-    if path.is_file():
-        saved = load_file(path)
+
+    def __init__(self, source: Source, extractor: Extractor, progress: Progress = silent):
+        self.source = source
+        self.extractor = extractor
+        self.from_cache: bool | None = None
+        """Whether the last thing asked for was there already; None before anything was."""
+        self._progress = progress
+        self._loaded: dict[str, dict[str, Tensor]] = {}
+
+    @property
+    def statistics(self) -> FeatureStatistics:
+        """Count, sum and outer products of all features."""
+        saved = self._get("statistics")
         return FeatureStatistics(int(saved["count"]), saved["total"], saved["outer"])
-    found = FeatureStatistics.empty(extractor.feature_dim)
-    device = next(iter(extractor.state_dict().values())).device
-    for start in range(0, len(source), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(source)))
-        found.update(extractor(source.read(rows)["image"].to(device)).features)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    save_file({"count": torch.tensor(found.count), "total": found.total, "outer": found.outer}, unfinished)
-    os.replace(unfinished, path)
-    return found
+
+    @property
+    def features(self) -> Tensor:
+        """(N, D) float32 in the order of the source, mapped from the cache file where the platform can."""
+        return self._get("features")["features"]
+
+    def _get(self, kind: str) -> dict[str, Tensor]:
+        if kind not in self._loaded:
+            path = cache_folder() / "references" / f"{self._key()}.{kind}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                saved = _read(path)
+                self.from_cache = saved is not None
+                if saved is None:
+                    saved = self._compute(kind)
+                    unfinished = path.with_suffix(f".{os.getpid()}")
+                    save_file(saved, unfinished)
+                    os.replace(unfinished, path)
+            self._loaded[kind] = saved
+        return self._loaded[kind]
+
+    def _compute(self, kind: str) -> dict[str, Tensor]:
+        rows = len(self.source)
+        found = FeatureSet(rows, {"features" if kind == "features" else "statistics"})
+        device = next(iter(self.extractor.state_dict().values())).device
+        for start in self._progress(range(0, rows, BATCH), f"reading the reference with {self.extractor.name}"):
+            pixels = self.source.read(np.arange(start, min(start + BATCH, rows)))["image"].to(device)
+            found.add(self.extractor(pixels), pixels)
+        if kind == "features":
+            return {"features": found.features}
+        statistics = found.statistics
+        return {"count": torch.tensor(statistics.count), "total": statistics.total, "outer": statistics.outer}
+
+    def _key(self) -> str:
+        protocol = [
+            self.source.digest(),
+            self.source.split,
+            str(len(self.source)),
+            self.extractor.name,
+            self.extractor.weights_digest,
+            self.extractor.resize,
+        ]
+        return hashlib.sha256("\0".join(protocol).encode()).hexdigest()[:32]
 
 
-def _key(source: Source, extractor: Extractor) -> str:
-    protocol = [
-        source.digest(),
-        source.split,
-        str(len(source)),
-        extractor.name,
-        extractor.weights_digest,
-        extractor.resize,
-    ]
-    return hashlib.sha256("\0".join(protocol).encode()).hexdigest()[:32]
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """The file's tensors; None where there is no whole file (a full disk can leave half of one)."""
+    try:
+        return load_file(path) if path.is_file() else None
+    except (OSError, SafetensorError):
+        return None

@@ -1,117 +1,150 @@
-"""Registered metrics: what is kept of each batch of generated images, and the numbers that come of it.
+"""Registered metrics: from the features of generated images, and those of a reference, to numbers.
 
-A score is made from a reference source and an extractor, is fed batches with `update`, gives its numbers with
-`compute` and is emptied with `reset`. The extractor's one pass over a batch serves all scores.
+A score says what it needs of the images; the extractor's one pass over them serves all scores.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import ClassVar
 
 from lightning_gen.data.source import Source
-from lightning_gen.metrics import reference
-from lightning_gen.metrics.extractors import Extractor, Features
-from lightning_gen.metrics.frechet import FeatureStatistics, frechet_distance_from_statistics
+from lightning_gen.metrics.extractors import Extractor
+from lightning_gen.metrics.features import FeatureSet, Kind
+from lightning_gen.metrics.frechet import frechet_distance_from_statistics
 from lightning_gen.metrics.inception import inception_score
+from lightning_gen.metrics.kernel import kernel_distance
+from lightning_gen.metrics.neighbours import prdc
+from lightning_gen.metrics.passport import Plain
+from lightning_gen.metrics.reference import Reference
 
 
 class Score(ABC):
-    """One registered metric of one run."""
+    """One registered metric, bound to a reference."""
+
+    needs: ClassVar[frozenset[Kind]] = frozenset({"features"})
+    """What of the generated images must be kept until the end."""
 
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:
         """Why this metric cannot be computed here, in a few words; empty when it can."""
         return ""
 
-    @abstractmethod
-    def __init__(self, source: Source, extractor: Extractor): ...
+    def __init__(self, reference: Reference):
+        self.reference = reference
+        self.label = label(reference.extractor)
+
+    def prepare(self) -> None:  # noqa: B027 - nothing is right for a score without a reference
+        """Get from the reference what `compute` will want: what is missing is then said before any sampling."""
+
+    def settings(self, n: int) -> Mapping[str, Plain]:
+        """What of this metric's own changes its number when `n` images are scored; the passport keeps it."""
+        return {}
 
     @abstractmethod
-    def reset(self) -> None:
-        """Forget all batches."""
-
-    @abstractmethod
-    def update(self, images: Tensor, features: Features) -> None:
-        """Take in images (N, C, H, W) uint8 and what the extractor made of them."""
-
-    @abstractmethod
-    def compute(self) -> dict[str, float]:
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
         """The numbers, under the names that records and tables use."""
+
+
+def label(extractor: Extractor) -> str:
+    """How the names of scores say the extractor: `inception-v3-compat`, and `inception-v3-compat-clean` where
+    another resize than its usual one was chosen."""
+    usual = extractor.resizes[0]
+    return extractor.name if extractor.resize == usual else f"{extractor.name}-{extractor.resize}"
 
 
 class FID(Score):
     """Fréchet distance to every image of the source, named by its extractor: the papers' FID is Inception's."""
 
-    def __init__(self, source: Source, extractor: Extractor):
-        self.name = f"fid/{extractor.name}"
-        self.dim = extractor.feature_dim
-        self.reference = reference.statistics(source, extractor)
-        self.reset()
+    needs = frozenset({"statistics"})
 
-    def reset(self) -> None:
-        """Empty statistics."""
-        self.generated = FeatureStatistics.empty(self.dim)
+    def prepare(self) -> None:
+        """The sums."""
+        _ = self.reference.statistics
 
-    def update(self, images: Tensor, features: Features) -> None:
-        """Add to the sums."""
-        self.generated.update(features.features)
-
-    def compute(self) -> dict[str, float]:
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
         """{"fid/EXTRACTOR": distance}."""
-        return {self.name: frechet_distance_from_statistics(self.reference, self.generated)}
+        distance = frechet_distance_from_statistics(self.reference.statistics, generated.statistics)
+        return {f"fid/{self.label}": distance}
 
 
 class InceptionScore(Score):
-    """Inception score, mean over 10 splits, of the extractor's own classifier."""
+    """Inception score of the extractor's own classifier: mean over 10 splits, and of the set as a whole."""
+
+    needs = frozenset({"logits"})
+    SPLITS = 10
 
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:
         """An extractor without a classifier has no such score."""
         return "" if extractor.logit_dim else f"{extractor.name} classifies nothing"
 
-    def __init__(self, source: Source, extractor: Extractor):
-        self.name = f"is/{extractor.name}"
-        self.reset()
+    def settings(self, n: int) -> Mapping[str, Plain]:
+        """How many splits."""
+        return {"is.splits": self.SPLITS}
 
-    def reset(self) -> None:
-        """No logits."""
-        self.logits: list[Tensor] = []
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
+        """{"is/EXTRACTOR": mean, "is/EXTRACTOR/std": deviation over the splits, "is/EXTRACTOR/1-split": of all}."""
+        split = inception_score(generated.logits, self.SPLITS)
+        whole = inception_score(generated.logits, 1)
+        name = f"is/{self.label}"
+        return {name: split["mean"], f"{name}/std": split["std"], f"{name}/1-split": whole["mean"]}
 
-    def update(self, images: Tensor, features: Features) -> None:
-        """Keep the logits."""
-        assert features.logits is not None
-        self.logits.append(features.logits.cpu())
 
-    def compute(self) -> dict[str, float]:
-        """{"is/EXTRACTOR": mean, "is/EXTRACTOR/std": deviation over the splits}."""
-        score = inception_score(torch.cat(self.logits))
-        return {self.name: score["mean"], f"{self.name}/std": score["std"]}
+class KID(Score):
+    """Kernel distance to the source, mean over 100 subsets of 1,000 images (fewer where a set has fewer)."""
+
+    SUBSETS = 100
+    SUBSET_SIZE = 1000
+
+    def prepare(self) -> None:
+        """All features."""
+        _ = self.reference.features
+
+    def settings(self, n: int) -> Mapping[str, Plain]:
+        """Number and size of the subsets."""
+        size = min(self.SUBSET_SIZE, n, len(self.reference.source))
+        return {"kid.subsets": self.SUBSETS, "kid.subset_size": size}
+
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
+        """{"kid/EXTRACTOR": mean, "kid/EXTRACTOR/std": deviation over the subsets}."""
+        size = int(self.settings(generated.count)["kid.subset_size"])
+        distance = kernel_distance(generated.features, self.reference.features, self.SUBSETS, size)
+        return {f"kid/{self.label}": distance["mean"], f"kid/{self.label}/std": distance["std"]}
+
+
+class PRDC(Score):
+    """Precision, recall, density and coverage against every image of the source."""
+
+    K = 3
+
+    def prepare(self) -> None:
+        """All features."""
+        _ = self.reference.features
+
+    def settings(self, n: int) -> Mapping[str, Plain]:
+        """Which neighbour."""
+        return {"prdc.k": self.K}
+
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
+        """{"precision/EXTRACTOR", "recall/…", "density/…", "coverage/…"}."""
+        found = prdc(self.reference.features, generated.features, self.K)
+        return {f"{name}/{self.label}": value for name, value in found.items()}
 
 
 class ModeCoverage(Score):
     """On `shapes`, where the truth is known: modes drawn, and the share of images that are a shape at all."""
+
+    needs = frozenset({"pixels"})
 
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:
         """Only `shapes` has a decoder."""
         return "" if getattr(source, "decodable", False) else "only the data `shapes` has an exact decoder"
 
-    def __init__(self, source: Source, extractor: Extractor):
-        self.reset()
-
-    def reset(self) -> None:
-        """No images."""
-        self.images: list[Tensor] = []
-
-    def update(self, images: Tensor, features: Features) -> None:
-        """Keep the images."""
-        self.images.append(images.cpu())
-
-    def compute(self) -> dict[str, float]:
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
         """{"mode_coverage": of 48, "on_manifold": share}."""
         from lightning_gen.data import decoder  # renders its templates when it is imported
 
-        return decoder.score(torch.cat(self.images))
+        return decoder.score(generated.pixels)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
-from lightning_gen.module import GenerativeModule, StepOutput
+from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
 
 def generator(latent_dim: int, width: int, doublings: int, channels: int) -> nn.Sequential:
@@ -94,7 +94,7 @@ class DCGAN(GenerativeModule):
         latent_dim: PositiveInt = 100,
         width: PositiveInt = 64,
         lr: PositiveFloat = 2e-4,
-        betas: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.5, 0.999),
+        betas: tuple[Decay, Decay] = (0.5, 0.999),
         lr_decay: ClosedUnitInterval = 0.0,
         critic_steps: PositiveInt = 1,
         penalty: NonNegativeFloat = 0.0,

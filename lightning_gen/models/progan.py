@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_gen.errors import UserError
 from lightning_gen.layers import EqualizedConv2d, EqualizedLinear, minibatch_stddev, pixel_norm
 from lightning_gen.losses import drift, gradient_penalty, wasserstein_d, wasserstein_g
-from lightning_gen.module import GenerativeModule, StepOutput
+from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
 
 class Growth:
@@ -157,7 +157,7 @@ class ProGAN(GenerativeModule):
         width: PositiveInt = 512,
         width_base: PositiveInt = 8192,
         lr: PositiveFloat = 1e-3,
-        betas: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 0.99),
+        betas: tuple[Decay, Decay] = (0.0, 0.99),
         lr_decay: ClosedUnitInterval = 0.0,
         critic_steps: PositiveInt = 1,
         penalty: NonNegativeFloat = 10.0,

@@ -131,7 +131,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_right_one(command: str, said:
         ("model.lr", "nan", "must be more than 0, got nan"),
         ("model.betas", "0.5", "expected a list like [1, 2], got '0.5'"),
         ("model.betas", "[0.5]", "expected a list of 2, got [0.5]"),
-        ("model.betas", "[0.5,2]", "must be 0 or more and 1 or less, got 2"),
+        ("model.betas", "[0.5,2]", "must be 0 or more and less than 1, got 2"),
         ("model.ema_halflife_kimg", "-1", "must be 0 or more, got -1"),
         ("model.image_shape", "32", "expected a list like [1, 2], got '32'"),
         ("data.batch_size", "0", "must be more than 0, got 0"),
@@ -386,3 +386,13 @@ def test_lgen_debug_shows_where_it_was_noticed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LGEN_DEBUG", "1")
     done = lgen("fit", "--model", "prrogan")
     assert type(done.exception).__name__ == "UserError"
+
+
+@pytest.mark.parametrize("group", ["model", "data"])
+def test_a_name_among_the_settings_is_refused_not_ignored(group: str) -> None:
+    assert f"--{group} NAME" in mistake("fit", "--model", "dcgan", f"--{group}.name", "progan", "--out", "run")
+
+
+def test_processes_that_another_program_started_need_one_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "need --out DIR" in mistake("fit", "--model", "dcgan")

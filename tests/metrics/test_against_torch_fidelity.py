@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import Dataset
 
 from lightning_gen.metrics import frechet_distance, inception_score, kernel_distance, prdc
-from lightning_gen.metrics.extractors import Features, InceptionV3Compat
+from lightning_gen.metrics.extractors import Features
+from lightning_gen.metrics.fidelity_extractors import InceptionV3Compat
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 N_FAKE, N_REAL = 20, 24

@@ -1,6 +1,5 @@
-"""What every extractor promises, on `tiny`; and where Inception's weights come from."""
+"""What every extractor promises, on `tiny`."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,11 +7,12 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from lightning_gen import registry
 from lightning_gen.errors import UserError
-from lightning_gen.metrics import weights
-from lightning_gen.metrics.extractors import Features, InceptionV3Compat, Tiny, file_digest
+from lightning_gen.metrics import extractors
+from lightning_gen.metrics.extractors import Extractor, Features, Tiny, file_digest
 
-PACKAGED = Path(weights.__file__).with_name("tiny.safetensors")
+PACKAGED = Path(extractors.__file__).with_name("tiny.safetensors")
 
 
 def images(n: int, *shape: int, seed: int = 0) -> torch.Tensor:
@@ -115,94 +115,22 @@ def test_tiny_refuses_a_file_that_is_not_its_own(tmp_path):
         Tiny(weights=str(tmp_path / "missing"))
 
 
-# Inception's weights
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path) -> Path:
-    """An empty torch folder, no variable, and a network that is not there."""
-
-    def refuse(*_, **__):
-        raise OSError("Name or service not known")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.delenv(weights.VARIABLE, raising=False)
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    return tmp_path / "torch" / "hub" / "checkpoints"
-
-
-def test_without_weights_two_lines_say_what_to_do(offline):
+def test_a_resize_is_chosen_by_name_and_an_unknown_one_refused():
+    assert Tiny(resize="antialiased-bicubic").resize == Tiny.resizes[0]
     with pytest.raises(UserError) as caught:
-        InceptionV3Compat()
-    message = str(caught.value)
-    assert message.count("\n") == 1
-    for part in (
-        weights.FILE,
-        str(offline),
-        "--metrics.weights",
-        "LGEN_INCEPTION_WEIGHTS",
-        "Name or service not known",
-    ):
-        assert part in message
+        Tiny(resize="antialiased-bicubik")
+    assert str(caught.value) == (
+        "unknown resize 'antialiased-bicubik' of extractor tiny; did you mean 'antialiased-bicubic'? "
+        "(there is antialiased-bicubic)"
+    )
 
 
-def test_the_flag_wins_over_the_variable_over_the_folder(offline, monkeypatch, tmp_path):
-    flag, variable, cached = tmp_path / "flag", tmp_path / "variable", offline / weights.FILE
-    offline.mkdir(parents=True)
-    for path in (flag, variable, cached):
-        path.write_bytes(b"")
-    assert weights.find_inception() == cached
-    monkeypatch.setenv(weights.VARIABLE, str(variable))
-    assert weights.find_inception() == variable
-    assert weights.find_inception(str(flag)) == flag
-
-
-def test_a_named_file_that_is_missing_is_an_error(offline, monkeypatch):
-    with pytest.raises(UserError, match=r"no file /no/such \(--metrics.weights\)"):
-        weights.find_inception("/no/such")
-    monkeypatch.setenv(weights.VARIABLE, "/nor/this")
-    with pytest.raises(UserError, match=r"no file /nor/this \(LGEN_INCEPTION_WEIGHTS\)"):
-        weights.find_inception()
-
-
-def test_a_download_lands_in_torchs_folder_and_is_checked(offline, monkeypatch):
-    asked = {}
-
-    def serve(url, path, hash_prefix, progress):
-        asked.update(url=url, digest=hash_prefix)
-        Path(path).write_bytes(b"weights")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", serve)
-    assert weights.find_inception() == offline / weights.FILE
-    assert asked == {"url": weights.URL, "digest": weights.SHA256}
-    assert weights.SHA256.startswith("6726825d")  # the name of the file says so
-
-
-class Boom:
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('code in a weights file ran')",))
-
-
-@pytest.mark.parametrize(
-    "content", [b"not a checkpoint", {"a": torch.zeros(1)}, {"a": Boom()}], ids=["text", "other", "code"]
-)
-def test_a_file_that_is_not_inception_is_refused_and_runs_no_code(tmp_path, content):
-    path = tmp_path / "weights.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(UserError, match=r"weights.pth is not torch-fidelity's Inception v3") as caught:
-        InceptionV3Compat(weights=str(path))
-    assert "\n" not in str(caught.value)
-
-
-def test_constructing_inception_draws_no_random_numbers(tmp_path, inception_state):
-    path = tmp_path / "weights.pth"
-    torch.save(inception_state, path)
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    extractor = InceptionV3Compat(weights=str(path))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert extractor.weights_digest == file_digest(path)
-    assert json.dumps([extractor.name, extractor.resize]) == '["inception-v3-compat", "tf1-bilinear"]'
+@pytest.mark.parametrize("name", registry.names("extractors"))
+def test_what_a_registered_extractor_is_can_be_read_off_its_class(name):
+    cls = registry.load(name, "extractors")
+    assert issubclass(cls, Extractor)
+    assert cls.name == name
+    assert cls.feature_dim > 0
+    assert cls.logit_dim is None or cls.logit_dim > 0
+    assert cls.resizes
+    assert len(cls.__doc__.splitlines()[0]) < 120

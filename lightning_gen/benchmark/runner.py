@@ -1,0 +1,325 @@
+"""Runs a suite row by row: train in a process of its own, score, write one line. What was killed goes on."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from lightning_gen import records
+from lightning_gen.benchmark.results import Evaluation, ResultRow
+from lightning_gen.benchmark.suite import Row, Suite
+from lightning_gen.errors import UserError
+
+CURVE = ("fid/", "is/", "mode_coverage", "on_manifold")
+"""Scores in training that a row keeps as its curve, by how their names begin."""
+
+GRID = 64
+"""Samples in the picture of a row."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs and the pictures of a suite go."""
+
+    runs: Path
+    """One run directory a row, `ENTRY-SEED-FINGERPRINT`."""
+    pictures: Path
+
+    def run(self, row: Row) -> Path:
+        """The run directory of a row; other settings are another directory."""
+        return self.runs / f"{row.entry}-{row.seed}-{row.fingerprint}"
+
+
+def run_row(suite: Suite, row: Row, place: Place, device: str) -> ResultRow:
+    """Train and score one row. What goes wrong becomes a failed row with its reason, never an exception."""
+    began = time.monotonic()
+    run = place.run(row)
+    try:
+        _train(row, run)
+        model, evaluations = _score(suite, row, run, device)
+    except UserError as reason:
+        return _result(row, state="failed", reason=str(reason).splitlines()[0], run=run)
+    picture = place.pictures / f"{row.entry}-{row.seed}.png"
+    _picture(run, picture)
+    return _result(
+        row,
+        state="done",
+        run=run,
+        evaluations=evaluations,
+        parameters=_parameters(model),
+        elapsed=time.monotonic() - began,
+        grid=f"{place.pictures.name}/{picture.name}",
+    )
+
+
+def _train(row: Row, run: Path) -> None:
+    """`lgen fit` in a process of its own, so that a crash is one row's; goes on where an earlier one was stopped."""
+    if _images_trained(run) >= row.settings.values["kimg"] * 1000:
+        return
+    command = [sys.executable, "-m", "lightning_gen", "fit"]
+    if (run / "run.yaml").is_file():
+        command += ["--resume", str(run)]
+    else:
+        run.parent.mkdir(parents=True, exist_ok=True)
+        config = run.with_suffix(".yaml")
+        records.write(config, row.settings.to_yaml())
+        command += ["--config", str(config), "--out", str(run)]
+    log = run.with_suffix(".log")
+    with log.open("a", encoding="utf-8") as output:
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        last = ([line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()] or ["no output"])[-1]
+        raise UserError(f"lgen fit ended with code {code}: {last.strip()}")
+
+
+def _images_trained(run: Path) -> int:
+    """The clock of the run's last checkpoint, 0 where there is none."""
+    from lightning_gen import checkpoints
+
+    last = run / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return 0
+    return int(checkpoints.read(last)["state_dict"]["_extra_state"]["images_seen"])
+
+
+def _score(suite: Suite, row: Row, run: Path, device: str) -> tuple[Any, list[Evaluation]]:
+    """The final and the best averaged weights and the raw ones, each under every protocol of the suite."""
+    from lightning_gen import checkpoints, scoring
+
+    last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
+    model, _ = checkpoints.load_model(last)
+    subjects = [("final", last, False)]
+    if best.is_file() and checkpoints.load_model(best)[0].clock.images != model.clock.images:
+        subjects.append(("best", best, False))
+    if model.has_averages:
+        subjects.append(("raw", last, True))
+    chosen = scoring.extractors(suite.protocols, None, None, None, device)
+    found = []
+    panels: list[Any] = []
+    for weights, checkpoint, raw in subjects:
+        with scoring.model_subject(checkpoint, raw=raw, device=device) as subject:
+            if not panels:
+                source, _ = scoring.reference_of(subject, None, suite.split)
+                panels = [scoring.Panel.of(source, extractor, suite.metrics) for extractor in chosen]
+            images_seen = checkpoints.load_model(checkpoint)[0].clock.images
+            for scored in scoring.score(subject, panels, suite.n, warn=lambda doubt: None):
+                found.append(Evaluation(weights, images_seen, scored.scores, scored.passport))
+    return model, found
+
+
+def _picture(run: Path, picture: Path) -> None:
+    from lightning_gen import checkpoints, images
+
+    model, _ = checkpoints.load_model(run / "checkpoints" / "last.ckpt")
+    images.save_png(images.enlarge(images.grid(images.to_uint8(model.sample(GRID))), 256), picture)
+
+
+def _parameters(model: Any) -> dict[str, int]:
+    return {
+        name: sum(p.numel() for p in network.parameters())
+        for name, network in model.named_children()
+        if not name.endswith("_ema")
+    }
+
+
+def _result(
+    row: Row,
+    *,
+    state: str,
+    run: Path,
+    reason: str | None = None,
+    evaluations: Sequence[Evaluation] = (),
+    parameters: dict[str, int] | None = None,
+    elapsed: float = 0.0,
+    grid: str | None = None,
+) -> ResultRow:
+    values = row.settings.values
+    curve, speed = _history(run)
+    images = values["kimg"] * 1000
+    return ResultRow(
+        suite=row.suite,
+        entry=row.entry,
+        model=row.settings.model,
+        settings=_told(row),
+        seed=row.seed,
+        state=state,
+        reason=reason,
+        kimg=values["kimg"],
+        seconds=round(images / speed, 1) if speed else round(elapsed, 1),
+        images_per_second=speed,
+        parameters=parameters or {},
+        machine=machine(),
+        finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        evaluations=tuple(evaluations),
+        curve=tuple(curve),
+        grid=grid,
+        fingerprint=row.fingerprint,
+    )
+
+
+def _told(row: Row) -> dict[str, Any]:
+    """What of the settings a reader of the table wants: what was asked for beyond the preset."""
+    told: dict[str, Any] = {"preset": row.settings.preset} if row.settings.preset else {}
+    for name in sorted(row.settings.explicit):
+        group, _, key = name.partition(".")
+        if group in ("model", "data") and key:
+            told[name] = row.settings.values[group][key]
+    return told
+
+
+def _history(run: Path) -> tuple[list[dict[str, float]], float]:
+    """The scores during training, and the median of images per second."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return [], 0.0
+    curve, speeds = [], []
+    for record in records.read(path):
+        kept = {key: value for key, value in record.items() if key.startswith(CURVE)}
+        if kept:
+            curve.append({"images_seen": record["images_seen"], **kept})
+        if record.get("images_per_second"):
+            speeds.append(record["images_per_second"])
+    # a harmonic mean: records are equally many images apart, so it is images by time
+    return curve, round(statistics.harmonic_mean(speeds), 1) if speeds else 0.0
+
+
+def machine() -> str:
+    """What computes here, in a few words: GPU if there is one, else the number of cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        f"{cores} CPU core{'s' if cores > 1 else ''} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+    )
+
+
+def pending(rows: Sequence[Row], done: Sequence[ResultRow]) -> list[Row]:
+    """The rows that have no line yet, or one that failed, or one of other settings."""
+    finished = {(result.entry, result.seed, result.fingerprint) for result in done if result.state == "done"}
+    return [row for row in rows if (row.entry, row.seed, row.fingerprint) not in finished]
+
+
+def forecast(row: Row, done: Sequence[ResultRow]) -> float:
+    """Seconds that training the row will take: from lines of the same entry on a machine like this one, else from
+    steps taken now at three points of the budget (a growing network is slower at its end).
+
+    Raises:
+        UserError: the data or the model does not allow the run.
+    """
+    speeds = [
+        result.images_per_second
+        for result in done
+        if result.entry == row.entry and result.machine == machine() and result.images_per_second
+    ]
+    speed = statistics.fmean(speeds) if speeds else _measure(row)
+    return row.settings.values["kimg"] * 1000 / speed
+
+
+STEPS = 6
+"""Steps that are timed at each point, after as many that are not."""
+
+
+def _measure(row: Row) -> float:
+    """Images per second, the harmonic mean over the budget."""
+    import pytorch_lightning as pl
+    import torch
+
+    from lightning_gen import experiment
+    from lightning_gen.data.module import RunData
+
+    values = row.settings.values
+    source = experiment.build_source(row.settings)
+    speeds = []
+    for share in (0.1, 0.5, 0.9):
+        torch.manual_seed(values["seed"])
+        model = experiment.build_model(row.settings, source)
+        model.clock.budget = round(values["kimg"] * 1000)
+        model.clock.images = int(share * model.clock.budget)
+        data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"])
+        watch = _StopWatch()
+        settings: dict[str, Any] = {
+            "accelerator": values["trainer"]["accelerator"] if torch.cuda.is_available() else "cpu",
+            "precision": values["trainer"]["precision"] or experiment.fast_precision("cpu"),
+        }
+        with experiment.quiet():
+            trainer = pl.Trainer(
+                **settings,
+                devices=1,
+                max_epochs=-1,
+                max_steps=2 * STEPS,
+                logger=False,
+                callbacks=[watch],
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            trainer.fit(model, datamodule=data)
+        speeds.append(STEPS * data.images_per_step / watch.seconds)
+    return statistics.harmonic_mean(speeds)
+
+
+def _StopWatch() -> Any:  # noqa: N802 - a class that needs Lightning, which is imported late
+    import pytorch_lightning as pl
+    import torch
+
+    class StopWatch(pl.Callback):
+        """Times the second half of the steps."""
+
+        seconds = math.nan
+
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step in (STEPS, 2 * STEPS):
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                now = time.perf_counter()
+                self.seconds = now - getattr(self, "_from", now)
+                self._from = now
+
+    return StopWatch()
+
+
+Launcher = Callable[[Suite, Sequence[Row], Place, str], Iterator[ResultRow]]
+
+
+def one_after_the_other(suite: Suite, rows: Sequence[Row], place: Place, device: str) -> Iterator[ResultRow]:
+    """Rows in their order, here."""
+    for row in rows:
+        yield run_row(suite, row, place, device)
+
+
+def over_ray(suite: Suite, rows: Sequence[Row], place: Place, device: str) -> Iterator[ResultRow]:
+    """Rows spread over a Ray cluster, one GPU or one core each, as they finish.
+
+    Every machine of the cluster must see the run directories under one path.
+
+    Raises:
+        UserError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as reason:
+        raise UserError("--launcher ray needs Ray: pip install 'lightning-gen[ray]'") from reason
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    gpus = 1 if device.startswith("cuda") else 0
+    absolute = Place(place.runs.resolve(), place.pictures.resolve())
+    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(run_row)
+    waiting = [remote.remote(suite, row, absolute, device) for row in rows]
+    while waiting:
+        ready, waiting = ray.wait(waiting)
+        yield from ray.get(ready)
+
+
+LAUNCHERS: dict[str, Launcher] = {"local": one_after_the_other, "ray": over_ray}

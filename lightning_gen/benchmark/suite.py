@@ -1,0 +1,182 @@
+"""A suite: which models are trained on which data for how long, and how they are scored. Read from YAML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_gen import settings as resolution
+from lightning_gen.errors import UserError, nearest
+from lightning_gen.settings import Settings
+
+PLACES = (
+    Path("benchmarks/suites"),
+    Path(__file__).with_name("suites"),
+    Path(__file__).parents[2] / "benchmarks/suites",
+)
+"""Where suites are looked for by name: the working directory's, those installed with the package, and those of a
+checkout that was installed in place."""
+
+TIERS = ("smoke", "cpu", "gpu", "paper")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the leaderboard: a model with some settings."""
+
+    model: str
+    name: str = ""
+    preset: str | None = None
+    kimg: float | None = None
+    """Budget; left out, that of the suite or of the preset."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Dotted, as on the command line: `{"model.width": 64}`."""
+
+    @property
+    def title(self) -> str:
+        """What the leaderboard calls it."""
+        return self.name or self.model
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What the file says; see `benchmarks/suites/`."""
+
+    name: str
+    about: str
+    tier: str
+    entries: tuple[Entry, ...]
+    data: str = "shapes"
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of every entry, dotted; an entry's own win."""
+    protocols: tuple[str, ...] = ("tiny",)
+    """Of `lgen evaluate`; the first one's Fréchet distance ranks."""
+    metrics: tuple[str, ...] = ("fid", "is", "kid", "prdc", "modes")
+    n: int = 10_000
+    """Samples that are scored."""
+    split: str | None = None
+    """Part of the data that is the reference; left out, the one that was trained on."""
+    seeds: tuple[int, ...] = (0,)
+    kimg: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a suite: an entry with a seed."""
+
+    suite: str
+    entry: str
+    seed: int
+    settings: Settings
+
+    @property
+    def fingerprint(self) -> str:
+        """8 hex digits of everything that shapes the trained weights: another value is another run."""
+        values = self.settings.values
+        shaping = {key: values[key] for key in ("kimg", "seed", "model", "data")}
+        shaping["precision"] = values["trainer"]["precision"]
+        told = json.dumps([self.settings.model, self.settings.data, shaping], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def available() -> dict[str, Path]:
+    """Name to file of every suite that is found, the nearest place first."""
+    found: dict[str, Path] = {}
+    for place in PLACES:
+        for path in sorted(place.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load(named: str) -> Suite:
+    """The suite of that name, or in that file.
+
+    Raises:
+        UserError: no such suite, or a file that is none; the message names the line's key.
+    """
+    path = Path(named)
+    if path.suffix != ".yaml":
+        known = available()
+        if named not in known:
+            raise UserError(f"there is no suite {named!r}{nearest(named, known)} (there are {', '.join(known)})")
+        path = known[named]
+    content = resolution.read_yaml(str(path))
+    content.setdefault("name", path.stem)
+    entries = tuple(_of(Entry, item, f"{path}, entry {i + 1}") for i, item in enumerate(content.pop("entries", [])))
+    suite: Suite = _of(Suite, {**content, "entries": entries}, str(path))
+    if not entries:
+        raise UserError(f"{path}: a suite needs entries, a list of models")
+    if suite.tier not in TIERS:
+        raise UserError(f"{path}: tier {suite.tier!r} is none of {', '.join(TIERS)}")
+    titles = [entry.title for entry in entries]
+    if twice := next((title for title in titles if titles.count(title) > 1), None):
+        raise UserError(f"{path}: two entries are called {twice!r}: give one a `name`")
+    return suite
+
+
+def rows(
+    suite: Suite,
+    *,
+    data: str | None = None,
+    arguments: Sequence[str] = (),
+    only: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+) -> list[Row]:
+    """The runs of a suite, settings resolved: a mistake is found before the first of them starts.
+
+    Args:
+        suite: What to run.
+        data: Another data source than the suite's.
+        arguments: Settings for every run, as on the command line; they win over the suite's.
+        only: Titles of entries; left out, all.
+        seeds: Left out, the suite's.
+
+    Raises:
+        UserError: an unknown entry, or settings that do not resolve; the message names the entry.
+    """
+    titles = [entry.title for entry in suite.entries]
+    for title in only:
+        if title not in titles:
+            raise UserError(f"the suite {suite.name} has no entry {title!r}{nearest(title, titles)}")
+    found = []
+    for entry in suite.entries:
+        if only and entry.title not in only:
+            continue
+        kimg = entry.kimg or suite.kimg
+        # a setting named twice: the later one wins, so the order is the precedence
+        named = {**suite.settings, **entry.settings, **({"kimg": kimg} if kimg else {})}
+        for seed in seeds or suite.seeds:
+            words = [word for key, value in named.items() for word in (f"--{key}", json.dumps(value).strip('"'))]
+            try:
+                resolved = resolution.resolve(
+                    [*words, "--seed", str(seed), *arguments],
+                    model=entry.model,
+                    data=data or suite.data,
+                    preset=entry.preset,
+                    logger=("none",),
+                )
+            except UserError as reason:
+                raise UserError(f"suite {suite.name}, entry {entry.title}: {reason}") from reason
+            found.append(Row(suite.name, entry.title, seed, resolved))
+    return found
+
+
+def _of(kind: Any, content: Any, where: str) -> Any:
+    """A dataclass from plain values, lists as tuples."""
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: expected lines like 'model: dcgan', got {yaml.safe_dump(content).strip()}")
+    known = [f.name for f in fields(kind)]
+    for key in content:
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), known)} (there are {', '.join(known)})")
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+    except TypeError as reason:
+        missing = str(reason).split(":")[-1].strip()
+        raise UserError(f"{where}: it does not say {missing}") from reason

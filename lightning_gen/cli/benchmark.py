@@ -1,0 +1,201 @@
+"""`lgen benchmark`: suites of runs, and the leaderboard that comes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+RESULTS = "benchmarks/results"
+
+
+@click.group("benchmark")
+def command() -> None:
+    """Train and score many models by one protocol, and rank what may be ranked."""
+
+
+@command.command("list")
+def list_suites() -> None:
+    """The suites that are found here and in the package."""
+    from lightning_gen.benchmark import suite
+
+    for name in suite.available():
+        found = suite.load(name)
+        rows = len(found.entries) * len(found.seeds)
+        click.echo(f"{name:14} {found.tier:6} {rows:3} rows on {found.data}: {found.about.strip()}")
+
+
+@command.command("run", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("suite")
+@click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--data.KEY VALUE]…")
+@click.option("--data", metavar="NAME", help="Another data source than the suite's; its settings follow as --data.KEY.")
+@click.option("--protocol", metavar="NAME,…", help="Other protocols than the suite's.")
+@click.option("--only", metavar="ENTRY,…", help="Of the suite's entries, these.")
+@click.option("--seeds", metavar="N,…", help="Other seeds than the suite's.")
+@click.option("--out", default=RESULTS, show_default=True, metavar="DIR", help="Where the results are written.")
+@click.option("--runs", default="runs/benchmark", show_default=True, metavar="DIR", help="Where the runs are kept.")
+@click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--device", help="Where to score: cpu, cuda; a GPU if there is one.")
+@click.option("--forecast", "only_forecast", is_flag=True, help="Say how long it would take, and stop.")
+def run(
+    suite: str,
+    settings: tuple[str, ...],
+    data: str | None,
+    protocol: str | None,
+    only: str | None,
+    seeds: str | None,
+    out: str,
+    runs: str,
+    launcher: str,
+    device: str | None,
+    only_forecast: bool,
+) -> None:
+    """Train and score the rows of SUITE that have no result yet, and write the leaderboard.
+
+    SUITE is a name that `lgen benchmark list` shows, or a YAML file. Kill it at any time: started again, it goes on in
+    the middle of the row. Settings after the name hold for every row, such as --data.root and --kimg.
+    """
+    import dataclasses
+
+    from lightning_gen.benchmark import results
+    from lightning_gen.benchmark import suite as suites
+    from lightning_gen.errors import UserError
+
+    plan = suites.load(suite)
+    if protocol:
+        plan = dataclasses.replace(plan, protocols=tuple(_words(protocol)))
+    try:
+        numbers = [int(seed) for seed in _words(seeds)]
+    except ValueError:
+        raise UserError(f"--seeds {seeds}: expected whole numbers with commas between them, like 0,1,2") from None
+    rows = suites.rows(plan, data=data, arguments=settings, only=_words(only), seeds=numbers)
+
+    from lightning_gen import scoring
+    from lightning_gen.benchmark import runner
+
+    device = device or scoring.default_device()
+    scoring.extractors(plan.protocols, None, None, None, "cpu")  # weights that are missing are said before hours pass
+    file = Path(out) / f"{plan.name}.jsonl"
+    done = results.read(file)
+    pending = runner.pending(rows, done)
+    click.echo(f"suite {plan.name}: {len(rows)} rows, {len(rows) - len(pending)} done")
+    total = _forecast(runner, pending, done)
+    if only_forecast:
+        return
+    place = runner.Place(Path(runs) / plan.name, Path(out) / plan.name)
+    for result in runner.LAUNCHERS[launcher](plan, pending, place, device):
+        results.append(file, result)
+        click.echo(_line(result))
+    if pending or total == 0:
+        _report(file)
+
+
+def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> float:
+    """Print the time that each entry takes, and all together."""
+    seconds = {}
+    for row in pending:
+        if row.entry not in seconds:
+            seconds[row.entry] = runner.forecast(row, done)
+            kimg = row.settings.values["kimg"]
+            click.echo(f"  {row.entry:20} {_duration(seconds[row.entry])} a row ({kimg:g} kimg)")
+    total = sum(seconds[row.entry] for row in pending)
+    if pending:
+        click.echo(f"training takes about {_duration(total)} in all here; sampling and scores come on top")
+    return total
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _line(result: Any) -> str:
+    if result.state == "failed":
+        return f"{result.entry}, seed {result.seed}: FAILED, {result.reason}"
+    name, value = next(iter(result.evaluations[0].scores.items()))
+    return f"{result.entry}, seed {result.seed}: {name} {value:.4g} after {_duration(result.seconds)} of training"
+
+
+@command.command("report")
+@click.argument("suite")
+@click.option("--out", default=RESULTS, show_default=True, metavar="DIR", help="Where the results lie.")
+def report(suite: str, out: str) -> None:
+    """Write the leaderboard of SUITE again, as Markdown and as one HTML page, and print the former."""
+    _report(_results(suite, out))
+
+
+def _results(suite: str, out: str) -> Path:
+    from lightning_gen.errors import UserError, nearest
+
+    file = Path(suite) if suite.endswith(".jsonl") else Path(out) / f"{suite}.jsonl"
+    if not file.is_file():
+        known = [path.stem for path in sorted(Path(out).glob("*.jsonl"))]
+        raise UserError(f"there are no results {file}{nearest(suite, known)}")
+    return file
+
+
+def _report(file: Path) -> None:
+    from lightning_gen import records
+    from lightning_gen.benchmark import leaderboard, page, results
+
+    rows = results.read(file)
+    markdown = leaderboard.markdown(leaderboard.build(rows))
+    records.write(file.with_suffix(".md"), markdown)
+    records.write(file.with_suffix(".html"), page.page(rows, file.parent))
+    click.echo(markdown)
+    click.echo(f"{file.with_suffix('.md')}, {file.with_suffix('.html')}")
+
+
+@command.command("compare")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--out", default=RESULTS, show_default=True, metavar="DIR", help="Where the results lie.")
+def compare(a: str, b: str, out: str) -> None:
+    """Set two scores side by side, or say which field of their passports forbids it.
+
+    A and B are SUITE/ENTRY or SUITE/ENTRY/SEED of the results, or files that `lgen evaluate --json` wrote.
+    """
+    from lightning_gen.benchmark.compare import compare as compared
+
+    click.echo(compared(_row(a, out), _row(b, out)))
+
+
+def _row(named: str, out: str) -> Any:
+    from lightning_gen.benchmark import results
+    from lightning_gen.errors import UserError, nearest
+
+    if named.endswith(".json"):
+        return _from_evaluate(Path(named))
+    suite, _, rest = named.partition("/")
+    entry, _, seed = rest.partition("/")
+    rows = results.read(_results(suite, out))
+    found = [row for row in rows if row.entry == entry and seed in ("", str(row.seed))]
+    if not found:
+        known = [f"{suite}/{row.entry}/{row.seed}" for row in rows]
+        raise UserError(f"there is no result {named}{nearest(named, known)} (there are {', '.join(known)})")
+    return found[0]
+
+
+def _from_evaluate(file: Path) -> Any:
+    from lightning_gen.benchmark.results import Evaluation, ResultRow
+    from lightning_gen.errors import UserError
+    from lightning_gen.metrics.passport import Passport
+
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        parts = content.get("protocols", [content])
+        evaluations = tuple(
+            Evaluation("final", 0, part["scores"], Passport.from_json(part["passport"])) for part in parts
+        )
+    except OSError as reason:
+        raise UserError(f"{file} cannot be read: {reason.strerror}") from reason
+    except (ValueError, KeyError, TypeError, AttributeError) as reason:
+        raise UserError(f"{file} was not written by `lgen evaluate --json`") from reason
+    return ResultRow("", file.stem, "", 0, "done", evaluations=evaluations)
+
+
+def _words(listed: str | None) -> list[str]:
+    return [word.strip() for word in (listed or "").split(",") if word.strip()]

@@ -1,0 +1,162 @@
+"""`lgen evaluate`: scores with their passports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("subject", metavar="RUN|CKPT|IMAGES")
+@click.option("--reference", metavar="DATA|IMAGES", help="Compare with this data source, folder or archive.")
+@click.option("--split", metavar="NAME", help="Part of the reference; by default that of the run, else train.")
+@click.option("--extractor", metavar="NAME", help="Whose features are compared; `tiny`, which needs no download.")
+@click.option("--resize", metavar="NAME", help="How images get to the extractor's size; `lgen extractors NAME`.")
+@click.option("--protocol", metavar="NAME,…", help="papers, clean, torchmetrics, tiny: several from one sampling pass.")
+@click.option("--metrics", metavar="NAME,…", help="fid,is,kid,prdc,modes by default; psnr,ssim,lpips for pairs.")
+@click.option("--n", type=click.IntRange(min=2), help="Number of images; 10,000 of a model, else all there are.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream of samples.")
+@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True, help="Of a run.")
+@click.option("--raw", is_flag=True, help="The weights that training moves, not their average.")
+@click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="About an unreadable image.")
+@click.option("--weights", metavar="FILE", help="The extractor's weights.")
+@click.option("--device", help="Where to compute: cpu, cuda, cuda:1; a GPU if there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Scores and passport as one JSON object.")
+def command(
+    subject: str,
+    reference: str | None,
+    split: str | None,
+    extractor: str | None,
+    resize: str | None,
+    protocol: str | None,
+    metrics: str | None,
+    n: int | None,
+    seed: int,
+    checkpoint: str,
+    raw: bool,
+    on_error: Literal["stop", "skip"],
+    weights: str | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Score a run, a checkpoint, or a folder or archive of images that any program made.
+
+    A run is compared with the data it was trained on, unless --reference says otherwise. Every score comes with a
+    passport: all that changes its value. Two scores compare when the digests of their passports are equal.
+    """
+    from lightning_gen import registry
+    from lightning_gen.errors import UserError
+
+    path = Path(subject).expanduser()
+    if not path.exists():
+        raise UserError(f"there is no run, checkpoint, folder or archive {subject}")
+    names = _words(metrics)
+    for name in names:
+        if name not in PAIRED:
+            registry.part(name, "metrics")
+    if set(names) & set(PAIRED):
+        _pairs(path, reference, names, as_json)
+        return
+
+    from lightning_gen import scoring
+
+    device = device or scoring.default_device()
+    chosen = scoring.extractors(_words(protocol), extractor, resize, weights, device)
+    with ExitStack() as stack:
+        if (path / "run.yaml").is_file() or path.suffix == ".ckpt":
+            file = path / "checkpoints" / f"{checkpoint}.ckpt" if path.is_dir() else path
+            who = stack.enter_context(scoring.model_subject(file, seed=seed, raw=raw, device=device))
+        elif raw:
+            raise UserError(f"--raw: {subject} is no run and no checkpoint, images have no weights")
+        else:
+            who = scoring.images_subject(subject, on_error)
+        source, notes = scoring.reference_of(who, reference, split)
+        for note in (*who.notes, *notes):
+            _say(note)
+        n = n or who.available or scoring.SAMPLES
+        progress = _progress()
+        panels = [scoring.Panel.of(source, each, names or scoring.METRICS, progress) for each in chosen]
+        scored = scoring.score(who, panels, n, progress=progress, warn=lambda doubt: _say(f"WARNING  {doubt}"))
+    if as_json:
+        click.echo(json.dumps(_as_json(scored), indent=2))
+    else:
+        _table(subject, scored, set(names))
+
+
+PAIRED = ("psnr", "ssim", "lpips")
+
+
+def _words(listed: str | None) -> list[str]:
+    return [word.strip() for word in (listed or "").split(",") if word.strip()]
+
+
+def _say(sentence: str) -> None:
+    """Beside the result, not in it: `--json` is for machines."""
+    click.echo(sentence, err=True)
+
+
+def _progress() -> Any:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+
+    def shown(items: Iterable[Any], doing: str) -> Iterable[Any]:
+        return track(items, doing, console=console, transient=True, disable=not console.is_terminal)
+
+    return shown
+
+
+def _as_json(scored: list[Any]) -> dict[str, Any]:
+    """With one protocol `{"scores", "passport"}`; with several, `protocols` holds one such object for each, and
+    `scores` all of them together."""
+    whole: dict[str, Any] = {
+        "scores": {name: value for each in scored for name, value in each.scores.items()},
+        "passport": {**scored[0].passport.to_json(), "digest": scored[0].passport.digest()},
+    }
+    if len(scored) > 1:
+        whole["protocols"] = [
+            {"scores": each.scores, "passport": {**each.passport.to_json(), "digest": each.passport.digest()}}
+            for each in scored
+        ]
+    return whole
+
+
+def _table(subject: str, scored: list[Any], asked: set[str]) -> None:
+    for each in scored:
+        passport = each.passport
+        click.echo(
+            f"{subject}: {passport.n_fake:,} images against {passport.n_reference:,} of {passport.reference}, "
+            f"split {passport.split}"
+        )
+        for name, value in each.scores.items():
+            if name.endswith("/std"):
+                continue
+            deviation = each.scores.get(f"{name}/std")
+            click.echo(f"  {name:32} {value:.5g}" + (f" ± {deviation:.2g}" if deviation is not None else ""))
+        for name, reason in each.left_out.items():
+            if name in asked:
+                click.echo(f"  {name:32} left out: {reason}")
+        click.echo(f"  {'extractor':32} {passport.extractor} {passport.weights_digest}, resize {passport.resize}")
+        cached = "from the cache" if each.reference_from_cache else "computed now, cached"
+        click.echo(f"  {'reference':32} {cached}" if each.reference_from_cache is not None else "  no reference needed")
+        click.echo(f"  {'passport':32} {passport.digest()}")
+
+
+def _pairs(path: Path, reference: str | None, names: list[str], as_json: bool) -> None:
+    """Images against their counterparts of the same name."""
+    from lightning_gen.errors import UserError
+
+    if set(names) - set(PAIRED):
+        others = ", ".join(sorted(set(names) - set(PAIRED)))
+        raise UserError(f"{', '.join(PAIRED)} compare pairs, {others} whole sets: ask for them apart")
+    if reference is None:
+        raise UserError(f"{names[0]} compares each image with its counterpart: --reference FOLDER holds those")
+    from lightning_gen.metrics import paired
+
+    click.echo(json.dumps(paired.score_folders(path, Path(reference), names), indent=2) if as_json else "")

@@ -1,0 +1,243 @@
+"""Scores of a run, a checkpoint, or anybody's images, against a reference, each with its passport."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from lightning_gen import checkpoints, images, registry
+from lightning_gen.data.folder import Folder, usual_side
+from lightning_gen.data.source import Source
+from lightning_gen.errors import UserError, nearest
+from lightning_gen.metrics import doubts
+from lightning_gen.metrics.evaluation import Panel, evaluate
+from lightning_gen.metrics.extractors import Extractor, file_digest
+from lightning_gen.metrics.passport import Passport, Plain
+from lightning_gen.metrics.reference import Progress, silent
+
+PROTOCOLS: dict[str, tuple[str, str | None]] = {
+    "papers": ("inception-v3-compat", "tf1-bilinear"),
+    "clean": ("inception-v3-compat", "clean"),
+    "torchmetrics": ("inception-v3-compat", "torchmetrics"),
+    "tiny": ("tiny", None),
+}
+"""Extractor and resize that a name stands for: the FID papers', clean-fid's, that of torchmetrics since 1.8, ours."""
+
+METRICS = ("fid", "is", "kid", "prdc", "modes")
+
+SAMPLES = 10_000
+"""Images drawn from a model where nobody says how many."""
+
+
+@dataclass
+class Subject:
+    """What is scored: `draw(count, start)` gives images start .. start + count as bytes (count, C, H, W)."""
+
+    draw: Callable[[int, int], Tensor]
+    image_shape: tuple[int, int, int]
+    passport: dict[str, Any]
+    """The fields of a passport that say which images these are."""
+    rounding: str
+    available: int | None = None
+    """How many images there are; None for a model, which has as many as one asks for."""
+    digest: str | None = None
+    """Of the content, for a set of images."""
+    run: Path | None = None
+    """The run directory it came from."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one protocol, and how they were measured."""
+
+    scores: dict[str, float]
+    passport: Passport
+    reference_from_cache: bool | None
+    left_out: Mapping[str, str]
+
+
+@contextmanager
+def model_subject(
+    checkpoint: Path,
+    *,
+    seed: int = 0,
+    raw: bool = False,
+    device: str = "cpu",
+    sampling: Mapping[str, Plain] | None = None,
+) -> Iterator[Subject]:
+    """The samples of a checkpoint's model, from its averaged weights, or with `raw` from the others.
+
+    Raises:
+        UserError: no such checkpoint, or raw weights asked of a model that averages nothing.
+    """
+    model, _ = checkpoints.load_model(checkpoint, device)
+    if raw and not model.has_averages:
+        raise UserError(f"{checkpoint}: its model averages no weights, so there are no other ones")
+    options: dict[str, Any] = dict(sampling or {})
+    subject = Subject(
+        draw=lambda count, start: images.to_uint8(model.sample(count, seed=seed, start=start, **options)),
+        image_shape=model.image_shape,
+        passport={
+            "seed": seed,
+            "averaged": model.has_averages and not raw,
+            "checkpoint_digest": file_digest(checkpoint),
+            "sampling": options,
+        },
+        rounding="nearest",
+        run=run_of(checkpoint),
+    )
+    if raw:
+        with model.raw_weights():
+            yield subject
+    else:
+        yield subject
+
+
+def images_subject(root: str, on_error: Literal["stop", "skip"] = "stop") -> Subject:
+    """The images of a folder or an archive, in the order of their names.
+
+    Raises:
+        UserError: none there, or one that cannot be read.
+    """
+    source, notes = open_images(root, "all", on_error=on_error)
+    return Subject(
+        draw=lambda count, start: source.read(np.arange(start, start + count))["image"],
+        image_shape=source.image_shape,
+        passport={},
+        rounding="none",
+        available=len(source),
+        digest=source.digest(),
+        notes=notes,
+    )
+
+
+def open_images(root: str, split: str, *, on_error: Literal["stop", "skip"] = "stop") -> tuple[Source, list[str]]:
+    """A folder or archive of images at their own size, and what to say about how it was read."""
+    try:
+        side, notes = usual_side(root, split)
+        source = Folder(root=root, resolution=side, split=split, on_error=on_error)
+    except UserError as reason:
+        words = str(reason).replace("--data.root ", "").replace("--data.split", "--split")
+        raise UserError(words.replace("--data.on_error", "--on-error")) from reason
+    return source, [*notes, *source.notes]
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The run directory that a checkpoint lies in."""
+    folder = checkpoint.resolve().parent.parent
+    return folder if (folder / "run.yaml").is_file() else None
+
+
+def reference_of(subject: Subject, named: str | None, split: str | None) -> tuple[Source, list[str]]:
+    """What `subject` is compared with: a registered data source, a folder or archive, or the data of its run.
+
+    A registered source is made at the subject's resolution, with the channels it has.
+
+    Raises:
+        UserError: nothing of that name, or no reference named for images that no run made.
+    """
+    if named is None:
+        if subject.run is None:
+            raise UserError("compared with what? --reference NAME (`lgen data` lists them) or a folder of images")
+        settings = yaml.safe_load((subject.run / "run.yaml").read_text())["data"]
+        name = settings.pop("name")
+        for stream_only in ("batch_size", "workers"):
+            settings.pop(stream_only, None)
+        if split is not None:
+            settings["split"] = split
+        return _made(name, settings)
+    if named in registry.names("data"):
+        channels, _, side = subject.image_shape
+        wanted = {"resolution": side, "channels": channels, **({"split": split} if split else {})}
+        return _made(named, wanted)
+    if not Path(named).expanduser().exists():
+        similar = nearest(named, registry.names("data"))
+        raise UserError(f"--reference {named}: no data source{similar}, and no such folder or archive")
+    return open_images(named, split or "train")
+
+
+def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
+    source_class = registry.load(name, "data")
+    known = inspect.signature(source_class).parameters
+    if "split" in settings and "split" not in known:
+        raise UserError(f"--split {settings['split']}: the data {name} has no splits")
+    try:
+        source: Source = source_class(**{key: value for key, value in settings.items() if key in known})
+    except UserError as reason:
+        raise UserError(str(reason).replace("--data.split", "--split").replace("--data.", "--reference: ")) from reason
+    return source, list(getattr(source, "notes", []))
+
+
+def extractors(
+    protocols: Sequence[str], extractor: str | None, resize: str | None, weights: str | None, device: str = "cpu"
+) -> list[Extractor]:
+    """The extractors that the user asked for, by protocols or by name.
+
+    Raises:
+        UserError: an unknown name, weights that are not there, or a resize that the extractor does not know.
+    """
+    if protocols and (extractor or resize):
+        raise UserError("--protocol names extractor and resize already: leave out --extractor and --resize")
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise UserError(f"unknown protocol {name!r}{nearest(name, PROTOCOLS)} (there are {', '.join(PROTOCOLS)})")
+    chosen = [PROTOCOLS[name] for name in protocols] or [(extractor or "tiny", resize)]
+    if weights and len({name for name, _ in chosen}) > 1:
+        raise UserError("--weights names one extractor's file, and the protocols use several")
+    made = []
+    for name, size in dict.fromkeys(chosen):
+        keywords = {key: value for key, value in (("weights", weights), ("resize", size)) if value is not None}
+        made.append(registry.load(name, "extractors")(**keywords).to(device))
+    return made
+
+
+def score(
+    subject: Subject,
+    panels: Sequence[Panel],
+    n: int,
+    *,
+    progress: Progress = silent,
+    warn: Callable[[str], Any] = print,
+) -> list[Scored]:
+    """The scores of `n` images of `subject` under each panel; `warn` is handed what makes them doubtful.
+
+    Raises:
+        UserError: fewer images than `n`, or samples that are not finite: there is no score of those.
+    """
+    if subject.available is not None and n > subject.available:
+        raise UserError(f"--n {n:,}: there are only {subject.available:,} images")
+    inspection = doubts.Inspection()
+    for panel in panels:
+        for doubt in (*doubts.of_numbers(panel, n), *doubts.same_images(subject.digest or "", panel)):
+            warn(doubt)
+        panel.prepare()
+    try:
+        found = evaluate(lambda count, start: inspection.look(subject.draw(count, start)), panels, n, progress)
+    except images.NotFinite as reason:
+        raise UserError("the model draws NaN or infinity: it diverged, and there is no score of that") from reason
+    for doubt in inspection.doubts():
+        warn(doubt)
+    return [
+        Scored(
+            scores,
+            panel.passport(n, subject.rounding, **subject.passport),
+            panel.reference.from_cache,
+            panel.left_out,
+        )
+        for panel, scores in zip(panels, found, strict=True)
+    ]
+
+
+def default_device() -> str:
+    """The first GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

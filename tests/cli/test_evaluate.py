@@ -1,0 +1,144 @@
+"""`lgen evaluate`: any program's images, and the mistakes and doubts that it speaks of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from lightning_gen import images
+from lightning_gen.cli import main
+from lightning_gen.data.shapes import Shapes
+from lightning_gen.metrics import frechet_distance
+from lightning_gen.metrics.extractors import Tiny
+
+FEW = 48
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first images of the test split of `shapes`, as files."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, picture in enumerate(Shapes(split="test", size=FEW).read(np.arange(FEW))["image"]):
+        images.save_png(picture, folder / f"{i:03d}.png")
+    return folder
+
+
+def evaluate(*arguments: Any) -> dict[str, Any]:
+    result = CliRunner().invoke(main, ["evaluate", *map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found | {"said": result.stderr}
+
+
+def refused(*arguments: Any) -> str:
+    result = CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == 2, result.output + repr(result.exception)
+    said = [line for line in result.output.splitlines() if not line.startswith("preparing ")]
+    assert len(said) <= 2
+    return result.output
+
+
+def test_images_of_any_program_get_the_scores_of_their_pixels(pictures: Path) -> None:
+    found = evaluate(pictures, "--reference", "shapes", "--metrics", "fid,prdc,modes")
+    extractor = Tiny()
+    theirs = Shapes(split="test", size=FEW).read(np.arange(FEW))["image"]
+    ours = Shapes().read(np.arange(10_000))["image"]
+    features = torch.cat([extractor(part).features for part in ours.split(256)])
+    expected = frechet_distance(features, extractor(theirs).features)
+    assert found["scores"]["fid/tiny"] == pytest.approx(expected, rel=1e-4)
+    assert found["scores"]["on_manifold"] == 1.0
+    assert set(found["scores"]) == {
+        "fid/tiny", "precision/tiny", "recall/tiny", "density/tiny", "coverage/tiny", "mode_coverage", "on_manifold",
+    }  # fmt: skip
+
+
+def test_the_passport_stands_beside_the_scores(pictures: Path) -> None:
+    passport = evaluate(pictures, "--reference", "shapes", "--metrics", "fid,is,kid")["passport"]
+    told = ("extractor", "resize", "rounding", "n_fake", "n_reference", "split", "reference", "dtype")
+    assert [passport[key] for key in told] == [
+        "tiny", "antialiased-bicubic", "none", FEW, 10_000, "train", "shapes gentle", "float32",
+    ]  # fmt: skip
+    assert passport["settings"] == {"is.splits": 10, "kid.subsets": 100, "kid.subset_size": FEW}
+    assert len(passport["digest"]) == 8
+
+
+def test_a_folder_and_an_archive_of_the_same_images_score_the_same(pictures: Path, tmp_path: Path) -> None:
+    import shutil
+
+    archive = shutil.make_archive(str(tmp_path / "pictures"), "zip", pictures)
+    one, other = (evaluate(p, "--reference", "shapes", "--metrics", "fid") for p in (pictures, archive))
+    assert one["scores"] == other["scores"]
+    assert one["passport"]["digest"] == other["passport"]["digest"]
+
+
+def test_a_changed_pixel_of_the_reference_is_not_answered_from_the_cache(pictures: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "reference"
+    shutil.copytree(pictures, copy)
+    before = evaluate(pictures, "--reference", copy, "--metrics", "fid")
+    picture = Image.open(copy / "000.png")
+    picture.putpixel((3, 3), (1, 2, 3))
+    picture.save(copy / "000.png")
+    after = evaluate(pictures, "--reference", copy, "--metrics", "fid")
+    assert before["passport"]["reference_digest"] != after["passport"]["reference_digest"]
+    assert before["scores"] != after["scores"]
+
+
+def test_it_says_when_the_reference_came_from_the_cache(pictures: Path) -> None:
+    command = ["evaluate", str(pictures), "--reference", "shapes", "--metrics", "fid"]
+    CliRunner().invoke(main, command)
+    assert "from the cache" in CliRunner().invoke(main, command).output
+
+
+def test_a_reference_that_is_the_scored_set_itself_is_doubted(pictures: Path) -> None:
+    said = evaluate(pictures, "--reference", pictures, "--metrics", "fid")["said"]
+    assert "the very set that is scored" in said
+    assert f"only {FEW} images" in said
+    assert "too high" in said
+
+
+def test_copies_and_plain_colours_are_doubted(tmp_path: Path) -> None:
+    for i in range(20):
+        Image.new("RGB", (32, 32), (9, 9, 9)).save(tmp_path / f"{i}.png")
+    said = evaluate(tmp_path, "--reference", "shapes", "--metrics", "fid")["said"]
+    assert "19 of 20 images are exact copies" in said
+    assert "20 of 20 images show a single colour" in said
+
+
+def test_images_of_other_kinds_are_converted_and_that_is_said(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 4), dtype=np.uint8)
+    Image.fromarray(colours[0, ..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(colours[1]).save(tmp_path / "rgba.png")
+    Image.fromarray(colours[2, ..., 0].astype(np.uint16) * 200).save(tmp_path / "deep.png")
+    Image.fromarray(colours[3, ..., :3]).resize((40, 40)).save(tmp_path / "larger.png")
+    said = evaluate(tmp_path, "--reference", "shapes", "--metrics", "fid")["said"]
+    for part in ("grey given three", "transparency put on white", "16 bits scaled", "different sizes (32x32, 40x40)"):
+        assert part in said
+
+
+def test_mistakes_are_named(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").write_bytes(b"no picture")
+    Image.new("RGB", (8, 8)).save(tmp_path / "bad" / "y.png")
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "one" / "x.png")
+    assert "no run, checkpoint, folder or archive" in refused(tmp_path / "nothing", "--reference", "shapes")
+    assert "no images in it" in refused(tmp_path / "empty", "--reference", "shapes")
+    assert "x.png cannot be read" in refused(tmp_path / "bad", "--reference", "shapes")
+    assert "at least 2 images" in refused(tmp_path / "one", "--reference", "shapes", "--metrics", "fid")
+    assert "--reference NAME" in refused(pictures)
+    assert "shapes" in refused(pictures, "--reference", "shape")
+    assert "there are only 48" in refused(pictures, "--reference", "shapes", "--n", 49)
+    assert "did you mean 'fid'" in refused(pictures, "--reference", "shapes", "--metrics", "fidd")
+    assert "papers" in refused(pictures, "--reference", "shapes", "--protocol", "paper")
+    assert "already" in refused(pictures, "--reference", "shapes", "--protocol", "papers", "--extractor", "tiny")
+    assert "--raw" in refused(pictures, "--reference", "shapes", "--raw")
