@@ -42,6 +42,86 @@ def test_the_critic_and_the_generator_play_for_the_same_stake(real: list[float],
     assert gap.item() == pytest.approx(-sum(real) / len(real), rel=1e-4, abs=1e-4)
 
 
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+@given(logits, logits)
+def test_the_players_of_the_original_game_want_the_opposite(real: list[float], fake: list[float]) -> None:
+    r, f = torch.tensor(real).double(), torch.tensor(fake).double()
+    alone = losses.minimax_d(r, torch.tensor([-1e9]))  # nothing is left of the fakes' share
+    assert (losses.minimax_d(r, f) - alone + losses.minimax_g(f)).item() == pytest.approx(0, abs=1e-5)
+
+
+@given(logits, logits)
+def test_least_squares_is_equation_9_of_its_paper(real: list[float], fake: list[float]) -> None:
+    r, f = torch.tensor(real), torch.tensor(fake)
+    expected = mean([(x - 1) ** 2 for x in real]) / 2 + mean([x**2 for x in fake]) / 2
+    assert losses.least_squares_d(r, f).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert losses.least_squares_g(f).item() == pytest.approx(mean([(x - 1) ** 2 for x in fake]) / 2, rel=1e-5, abs=1e-6)
+
+
+@given(logits, logits)
+def test_hinge_is_equation_16_of_its_paper(real: list[float], fake: list[float]) -> None:
+    expected = mean([max(0, 1 - x) for x in real]) + mean([max(0, 1 + x) for x in fake])
+    assert losses.hinge_d(torch.tensor(real), torch.tensor(fake)).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert losses.hinge_g(torch.tensor(fake)).item() == pytest.approx(-mean(fake), rel=1e-5, abs=1e-5)
+
+
+@given(st.lists(st.tuples(logit, logit), min_size=1, max_size=8))
+def test_relativistic_losses_compare_pairs(pairs: list[tuple[float, float]]) -> None:
+    real, fake = (torch.tensor(side).double() for side in zip(*pairs, strict=True))
+    expected = -mean([math.log(sigmoid(r - f)) for r, f in pairs])
+    assert losses.relativistic_d(real, fake).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert losses.relativistic_g(fake, real).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@given(logits, logits, logit, logit)
+def test_lecam_pulls_each_side_to_the_others_mean(real: list[float], fake: list[float], a_r: float, a_f: float) -> None:
+    found = losses.lecam(torch.tensor(real), torch.tensor(fake), torch.tensor(a_r), torch.tensor(a_f))
+    expected = mean([(x - a_f) ** 2 for x in real]) + mean([(x - a_r) ** 2 for x in fake])
+    assert found.item() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_r1_of_a_quadratic_is_known() -> None:
+    images = torch.randn(5, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    logits = 1.5 * images.square().flatten(1).sum(dim=1)  # its gradient is 3 x
+    found = losses.zero_centred_penalty(logits, images)
+    assert found.item() == pytest.approx(4.5 * images.square().flatten(1).sum(dim=1).mean().item(), rel=1e-5)
+
+
+def test_dragan_looks_in_the_neighbourhood_of_the_data() -> None:
+    real = torch.randn(64, 3, 4, 4)
+    near = losses.perturbed(real, torch.rand_like(real))
+    gap = near - real
+    assert 0 <= gap.min()
+    assert gap.max() <= real.std() / 2
+    assert gap.max() > 0.9 * real.std() / 2
+
+
+def test_clipping_bounds_every_weight_and_moves_none_inside() -> None:
+    critic = torch.nn.Linear(50, 50)
+    before = critic.weight.detach().clone()
+    losses.clip_weights(critic, 0.0625)
+    assert max(p.abs().max().item() for p in critic.parameters()) <= 0.0625
+    inside = before.abs() <= 0.0625
+    assert torch.equal(critic.weight[inside], before[inside])
+
+
+def test_the_path_length_of_a_linear_generator_is_the_norm_of_its_jacobian() -> None:
+    torch.manual_seed(0)
+    jacobian = torch.randn(3 * 8 * 8, 7, dtype=torch.float64)
+    styles = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(5, 3, 8, 8, dtype=torch.float64)
+    images = (styles @ jacobian.T).view(5, 3, 8, 8)
+    expected = (noise.flatten(1) @ jacobian / 8).norm(dim=1)
+    assert torch.allclose(losses.path_lengths(images, styles, noise).double(), expected, rtol=1e-5)
+    broadcast = styles[:, None].expand(-1, 4, -1)  # one style for each of four layers, of which the last one counts
+    images = (broadcast[:, 3] @ jacobian.T).view(5, 3, 8, 8)
+    per_layer = losses.path_lengths(images, broadcast, noise).double()
+    assert torch.allclose(per_layer, expected / 2, rtol=1e-5)  # the mean of squares over four layers, three of them 0
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0, 3.0])
 def test_the_gradient_penalty_of_a_linear_critic_is_known(slope: float) -> None:
     direction = torch.randn(3 * 4 * 4)
@@ -74,6 +154,6 @@ def test_drift_is_the_mean_square_of_the_real_logits() -> None:
     assert losses.drift(torch.tensor([1.0, -3.0])).item() == 5.0
 
 
-@pytest.mark.parametrize("loss", [losses.minimax_d, losses.wasserstein_d])
+@pytest.mark.parametrize("loss", [losses.minimax_d, losses.wasserstein_d, losses.least_squares_d, losses.hinge_d])
 def test_losses_of_half_precision_logits_are_float32(loss) -> None:
     assert loss(torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16)).dtype == torch.float32

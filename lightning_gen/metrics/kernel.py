@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.checks import as_pair
 
-_STRIP = 128
+_STRIP = 256
 """Rows of a product at a time where only the half above the diagonal is wanted: few enough to waste little of it."""
 
 

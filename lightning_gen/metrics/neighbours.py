@@ -19,7 +19,7 @@ _AT_ONCE = 1 << 20
 """Distances in memory at a time, a square of 1024 rows by 1024: 8 MiB of float64, beside 32 MiB of 2,048 features."""
 
 
-def prdc(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
+def prdc(real: Tensor, fake: Tensor, k: int = 3, *, real_reach: Tensor | None = None) -> dict[str, float]:
     """Share of fakes among the reals (precision, density) and of reals among the fakes (recall, coverage).
 
     A ball around each picture reaches its k-th nearest neighbour in its own set, itself not counted. Precision is the
@@ -31,6 +31,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
         real: features (N, D) float.
         fake: features (M, D) float.
         k: which neighbour, 1 <= k < min(N, M).
+        real_reach: what `reach(real, k)` gave, where it is known: with many reals that is most of the work.
 
     Returns:
         `{"precision", "recall", "density", "coverage"}`, in [0, 1] but for density, which may exceed 1.
@@ -47,7 +48,8 @@ def prdc(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
     # Distances do not change under a shift, and rounding is smaller near the origin. A row of the data, not its mean:
     # float64 holds the differences of float32 numbers, so ties stay ties.
     origin = real[0].double()
-    real_reach, fake_reach = _reach(real, origin, k), _reach(fake, origin, k)
+    real_reach = _reach(real, origin, k) if real_reach is None else real_reach.to(real.device)
+    fake_reach = _reach(fake, origin, k)
 
     around = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     real_inside = torch.zeros(len(real), dtype=torch.bool, device=real.device)
@@ -65,6 +67,11 @@ def prdc(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
         "density": float(around.double().mean() / k),
         "coverage": float(real_holds.double().mean()),
     }
+
+
+def reach(real: Tensor, k: int = 3) -> Tensor:
+    """Squared radius of the ball around each of `real` (N, D): (N,) float64, for `prdc`."""
+    return _reach(real, real[0].double(), k)
 
 
 def _reach(features: Tensor, origin: Tensor, k: int) -> Tensor:

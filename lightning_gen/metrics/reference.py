@@ -20,6 +20,7 @@ from lightning_gen.data.source import Source
 from lightning_gen.metrics.extractors import Extractor
 from lightning_gen.metrics.features import FeatureSet
 from lightning_gen.metrics.frechet import FeatureStatistics
+from lightning_gen.metrics.neighbours import reach
 
 BATCH = 256
 
@@ -44,7 +45,7 @@ class Reference:
         self.source = source
         self.extractor = extractor
         self.from_cache: bool | None = None
-        """Whether the last thing asked for was there already; None before anything was."""
+        """Whether all that was asked for was there already; None before anything was."""
         self._progress = progress
         self._loaded: dict[str, dict[str, Tensor]] = {}
 
@@ -59,13 +60,17 @@ class Reference:
         """(N, D) float32 in the order of the source, mapped from the cache file where the platform can."""
         return self._get("features")["features"]
 
+    def reach(self, k: int) -> Tensor:
+        """Squared distance of every image to its k-th nearest other one, (N,) float64; see `neighbours.reach`."""
+        return self._get(f"reach-{k}")["reach"]
+
     def _get(self, kind: str) -> dict[str, Tensor]:
         if kind not in self._loaded:
             path = cache_folder() / "references" / f"{self._key()}.{kind}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
                 saved = _read(path)
-                self.from_cache = saved is not None
+                self.from_cache = self.from_cache is not False and saved is not None
                 if saved is None:
                     saved = self._compute(kind)
                     unfinished = path.with_suffix(f".{os.getpid()}")
@@ -75,6 +80,8 @@ class Reference:
         return self._loaded[kind]
 
     def _compute(self, kind: str) -> dict[str, Tensor]:
+        if kind.startswith("reach-"):
+            return {"reach": reach(self.features, int(kind.removeprefix("reach-")))}
         rows = len(self.source)
         found = FeatureSet(rows, {"features" if kind == "features" else "statistics"})
         device = next(iter(self.extractor.state_dict().values())).device

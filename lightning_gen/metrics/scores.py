@@ -120,8 +120,9 @@ class PRDC(Score):
     K = 3
 
     def prepare(self) -> None:
-        """All features."""
-        _ = self.reference.features
+        """All features, and how far each image's ball reaches."""
+        if len(self.reference.source) > self.K:  # else `compute` says what is wrong
+            _ = self.reference.reach(self.K)
 
     def settings(self, n: int) -> Mapping[str, Plain]:
         """Which neighbour."""
@@ -129,7 +130,8 @@ class PRDC(Score):
 
     def compute(self, generated: FeatureSet) -> dict[str, float]:
         """{"precision/EXTRACTOR", "recall/…", "density/…", "coverage/…"}."""
-        found = prdc(self.reference.features, generated.features, self.K)
+        reach = self.reference.reach(self.K)
+        found = prdc(self.reference.features, generated.features, self.K, real_reach=reach)
         return {f"{name}/{self.label}": value for name, value in found.items()}
 
 

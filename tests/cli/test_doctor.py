@@ -1,0 +1,23 @@
+"""`lgen doctor`: what it finds, and what it makes of it."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from lightning_gen.cli import main
+from lightning_gen.metrics import selftest
+
+
+def test_this_machine_computes_the_scores_that_it_should() -> None:
+    done = CliRunner().invoke(main, ["doctor", "--metrics"])
+    assert done.exit_code == 0, done.output
+    assert "metrics: fid/tiny" in done.output
+
+
+def test_a_score_that_is_off_is_a_problem_that_names_both_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(selftest.EXPECTED, "fid/tiny", 0.3)
+    done = CliRunner().invoke(main, ["doctor", "--metrics"])
+    assert done.exit_code == 1
+    assert "PROBLEM  fid/tiny of the fixed set is 0.29" in done.output
+    assert "should be 0.3" in done.output
