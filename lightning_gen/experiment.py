@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen import checkpoints, records, registry
+from lightning_gen.augment import AugmentOptions
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Source
@@ -27,6 +28,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.module import GenerativeModule
 from lightning_gen.settings import Settings
 from lightning_gen.strategy import PerOptimizerDDP
+from lightning_gen.update import UpdateOptions
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
     model = build_model(settings, source)
     data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"], values["data"]["workers"])
     model.clock.budget = round(values["kimg"] * 1000)
+    model.update_options = UpdateOptions(**values["update"])
+    model.augment = AugmentOptions(**values["augment"]).make()
     if restored is not None:
         _refuse_other_data(out, restored, source)
     callbacks = [registry.load(name, "callbacks")(**values[name]) for name in values["callbacks"]]
@@ -111,6 +115,9 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     # convolutions read this layout faster, on the CPU too; the numbers are the same tensors'
     model.to(memory_format=torch.channels_last)
     model.seed = settings.values["seed"]
+    if model.num_classes:
+        counts = source.class_counts().double()
+        model.class_frequencies = (counts / counts.sum()).tolist()
     part = registry.part(settings.model, "models")
     model.origin = {
         "model": settings.model,

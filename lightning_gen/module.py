@@ -33,7 +33,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_gen import ema, images, noise
+from lightning_gen.augment import Augment
 from lightning_gen.clock import Clock
+from lightning_gen.update import Update, UpdateOptions
 
 BLOCK = 64
 """`sample` generates in blocks of this many images, aligned to the start of the stream."""
@@ -56,20 +58,6 @@ class StepOutput(TypedDict, total=False):
     logits_fake: Tensor
     grad_norm_d: Tensor
     grad_norm_g: Tensor
-
-
-class Update:
-    """One optimizer's update while it is being made: `backward` once or several times, then one step."""
-
-    def __init__(self, module: GenerativeModule, max_norm: float):
-        self._module = module
-        self.max_norm = max_norm
-        self.grad_norm: Tensor
-        """Norm of the gradient before clipping, a scalar tensor; known when the block has ended."""
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of `loss`. Call it once for every micro-batch to accumulate."""
-        self._module.manual_backward(loss)
 
 
 class GenerativeModule(pl.LightningModule):
@@ -99,6 +87,12 @@ class GenerativeModule(pl.LightningModule):
         """Names the run's streams of order and noise; set by the experiment."""
         self.origin: dict[str, Any] = {}
         """What a checkpoint says of itself, plain values; set by the experiment."""
+        self.update_options = UpdateOptions()
+        """Schedule and clipping of every optimizer; set by the experiment."""
+        self.augment: Augment | None = None
+        """What the discriminator sees images through, real and fake alike; set by the experiment."""
+        self.class_frequencies: list[float] = []
+        """Share of each class in the data, for `conditions`; set by the experiment."""
         self.rollbacks = 0
         """How often the run was rolled back: a new try must not draw the noise that led into the ditch."""
         self._halflives: dict[str, float] = {}
@@ -124,16 +118,14 @@ class GenerativeModule(pl.LightningModule):
     # -- one update of one optimizer -----------------------------------------------------------------------------
 
     @contextmanager
-    def update(
-        self, optimizer: Optimizer | LightningOptimizer, *, lr: float | None = None, max_norm: float = float("inf")
-    ) -> Iterator[Update]:
+    def update(self, optimizer: Optimizer | LightningOptimizer) -> Iterator[Update]:
         """Everything that one optimizer's update needs around the loss.
 
         Inside the block only this optimizer's parameters take gradients. When the block ends without an exception
-        the gradients are averaged over the ranks, clipped to `max_norm` and the step is taken, at the learning rate
-        `lr` where one is given (a function of the clock). Lightning counts
-        every optimizer step in `trainer.global_step`; here only the first update of a training step is counted, so
-        batches, generator updates and `global_step` are one number.
+        the gradients are averaged over the ranks and clipped, and the step is taken, at the learning rate that
+        `update_options` make of the optimizer's own. Lightning counts every optimizer step in `trainer.global_step`;
+        here only the first update of a training step is counted, so batches, generator updates and `global_step` are
+        one number.
         """
         assert isinstance(optimizer, LightningOptimizer)
         if self._counted:
@@ -142,12 +134,13 @@ class GenerativeModule(pl.LightningModule):
             optimizer._on_before_step = lambda: profiler.start("optimizer_step")
             optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
         self._counted = True
-        if lr is not None:
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+        rate = self.update_options.rate(self.clock)
+        for group in optimizer.param_groups:
+            # kept in the optimizer's state, as PyTorch's schedulers do: a resumed run finds it there
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
         with self.toggled_optimizer(optimizer):
             optimizer.zero_grad()
-            self._update = update = Update(self, max_norm)
+            self._update = update = Update(self)
             yield update
             reduce = getattr(self.trainer.strategy, "average_gradients", None)
             if reduce is not None:
@@ -159,8 +152,8 @@ class GenerativeModule(pl.LightningModule):
         if self._update is not None:
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             self._update.grad_norm = norm = nn.utils.get_total_norm(gradients)
-            if self._update.max_norm != float("inf"):
-                scale = (self._update.max_norm / (norm + 1e-6)).clamp(max=1.0)
+            if self.update_options.max_norm:
+                scale = (self.update_options.max_norm / (norm + 1e-6)).clamp(max=1.0)
                 torch._foreach_mul_(gradients, scale)
             self._update = None
 
@@ -171,6 +164,8 @@ class GenerativeModule(pl.LightningModule):
         automatic optimization still needs).
         """
         total = images_seen * self._world_size()
+        if self.augment is not None and "logits_real" in values:
+            self.augment.adapt(self._mean_over_ranks(values["logits_real"].detach().sign().float().mean()), total)
         for name, halflife in self._halflives.items():
             keep = ema.decay(total, self.clock.images + total, halflife)
             ema.follow(getattr(self, f"{name}_ema"), getattr(self, name), keep)
@@ -213,6 +208,20 @@ class GenerativeModule(pl.LightningModule):
     def rand(self, n: int, *shape: int) -> Tensor:
         """Uniform [0, 1) training noise, as `randn`."""
         return self._this_ranks_rows(torch.rand, n, shape)
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) as the discriminator shall see them: through the run's augmentation, if it has one.
+
+        Every image that a discriminator is trained on or a generator is judged by goes through here; images that
+        have been through it must not be shown as samples.
+        """
+        return images if self.augment is None else self.augment(images, self.rand)
+
+    def _mean_over_ranks(self, value: Tensor) -> Tensor:
+        if self._world_size() > 1:
+            torch.distributed.all_reduce(value)
+            value = value / self._world_size()
+        return value
 
     def _this_ranks_rows(self, draw: Any, n: int, shape: tuple[int, ...]) -> Tensor:
         world = self._world_size()
@@ -295,9 +304,9 @@ class GenerativeModule(pl.LightningModule):
         the frequencies of the data; None for an unconditional model."""
         if not self.num_classes:
             return None
-        frequencies = getattr(self, "class_frequencies", torch.full((self.num_classes,), 1 / self.num_classes))
+        frequencies = self.class_frequencies or [1 / self.num_classes] * self.num_classes
         where = noise.uniform(n, seed=noise.mix(seed, 1), start=start)
-        label = torch.searchsorted(frequencies.cpu().cumsum(0), where, right=True)
+        label = torch.searchsorted(torch.tensor(frequencies, dtype=where.dtype).cumsum(0), where, right=True)
         return {"label": label.clamp_max(self.num_classes - 1)}
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
@@ -306,14 +315,22 @@ class GenerativeModule(pl.LightningModule):
         """A checkpoint says which model it is, from which distribution, on which data."""
         checkpoint[ORIGIN] = self.origin
 
-    def get_extra_state(self) -> dict[str, int]:
-        """The clock travels with the weights."""
-        return {"images_seen": self.clock.images, "rollbacks": self.rollbacks}
+    def get_extra_state(self) -> dict[str, Any]:
+        """What travels with the weights, as plain values."""
+        return {
+            "images_seen": self.clock.images,
+            "rollbacks": self.rollbacks,
+            "augment_strength": self.augment.strength if self.augment else 0.0,
+            "class_frequencies": self.class_frequencies,
+        }
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        """Set the clock to where the weights are."""
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set the clock, and what follows it, to where the weights are."""
         self.clock.images, self.clock.latest = state["images_seen"], 0
         self.rollbacks = state["rollbacks"]
+        self.class_frequencies = state["class_frequencies"]
+        if self.augment:
+            self.augment.strength = state["augment_strength"]
 
 
 def _aligned_blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -59,7 +59,8 @@ class Settings:
     data: str
     preset: str | None
     values: dict[str, Any]
-    """Nested: `kimg`, `seed`, `logger`, `callbacks`, and the groups `model`, `data`, `trainer` and one a callback."""
+    """Nested: `kimg`, `seed`, `logger`, `callbacks`, and the groups `model`, `data`, `update`, `augment`, `trainer` and one
+    a callback."""
     explicit: frozenset[str] = frozenset()
     """Dotted names of what the user set, on the command line or in a file."""
     notes: list[str] = field(default_factory=list)
@@ -167,6 +168,9 @@ def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentPa
     """A parser with one group for each signature, and the model's class."""
     from pytorch_lightning import Trainer
 
+    from lightning_gen.augment import AugmentOptions
+    from lightning_gen.update import UpdateOptions
+
     model_class, source_class = registry.load(model, "models"), registry.load(data, "data")
     parser = ArgumentParser(prog="lgen fit", exit_on_error=False, allow_abbrev=False, print_config=None)
     parser.add_argument("--config", action="config")
@@ -182,10 +186,24 @@ def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentPa
         "--data.batch_size", type=PositiveInt, default=64, help="Images in a batch, over all processes."
     )
     parser.add_argument("--data.workers", type=NonNegativeInt, default=0, help="Processes that load data ahead.")
+    parser.add_class_arguments(UpdateOptions, "update")
+    parser.add_class_arguments(AugmentOptions, "augment")
     ours = set(inspect.signature(Trainer).parameters) - set(TRAINER)
     parser.add_class_arguments(Trainer, "trainer", skip=ours, fail_untyped=False)
     for name in dict.fromkeys(callbacks):
-        if name in ("model", "data", "trainer", "kimg", "seed", "preset", "logger", "callbacks", "config"):
+        if name in (
+            "model",
+            "data",
+            "update",
+            "augment",
+            "trainer",
+            "kimg",
+            "seed",
+            "preset",
+            "logger",
+            "callbacks",
+            "config",
+        ):
             raise UserError(f"a callback cannot be called {name!r}: the settings have a group of that name")
         parser.add_class_arguments(registry.load(name, "callbacks"), name, fail_untyped=True)
     return parser, model_class

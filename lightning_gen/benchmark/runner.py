@@ -172,7 +172,7 @@ def _told(row: Row) -> dict[str, Any]:
     told: dict[str, Any] = {"preset": row.settings.preset} if row.settings.preset else {}
     for name in sorted(row.settings.explicit):
         group, _, key = name.partition(".")
-        if group in ("model", "data") and key:
+        if group in ("model", "data", "update") and key:
             told[name] = row.settings.values[group][key]
     return told
 

@@ -79,7 +79,7 @@ class Row:
     def fingerprint(self) -> str:
         """8 hex digits of everything that shapes the trained weights: another value is another run."""
         values = self.settings.values
-        shaping = {key: values[key] for key in ("kimg", "seed", "model", "data")}
+        shaping = {key: values[key] for key in ("kimg", "seed", "model", "data", "update")}
         shaping["precision"] = values["trainer"]["precision"]
         told = json.dumps([self.settings.model, self.settings.data, shaping], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:8]

@@ -15,8 +15,8 @@ from torch import Tensor
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.checks import as_pair
 
-_AT_ONCE = 1 << 20
-"""Distances in memory at a time, a square of 1024 rows by 1024: 8 MiB of float64, beside 32 MiB of 2,048 features."""
+_AT_ONCE = 1 << 18
+"""Distances in memory at a time, 512 rows by 512: 2 MiB of float64, which processors cache; larger is no faster."""
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 3, *, real_reach: Tensor | None = None) -> dict[str, float]:

@@ -83,8 +83,8 @@ class LPIPS(nn.Module):
     """Learned perceptual distance: Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features" (1801.03924).
 
     Equation 1 on the five stages of VGG16, version 0.1 of the published weights, without resizing: the numbers of the
-    authors' code with `net="vgg"` and of torch-fidelity. Always in eval mode and without gradients, in float32 also under
-    autocast.
+    authors' code with `net="vgg"` and of torch-fidelity. Always in eval mode and without gradients, and in float32 also
+    under autocast.
 
     Args:
         weights: The weights of the five linear layers, 7 kB, under the names that the authors gave them (torch-fidelity

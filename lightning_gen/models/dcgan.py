@@ -9,7 +9,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
@@ -62,7 +62,6 @@ class DCGAN(GenerativeModule):
         width: Feature maps of the layers nearest the image; they double towards the 4x4 end.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
-        lr_decay: Share of the budget, at its end, over which the learning rate falls to 0; as in the paper, none.
         critic_steps: Discriminator updates for each generator update.
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         input_noise: Deviation of the noise on all images that the discriminator sees; 0, as in the paper, is none.
@@ -77,7 +76,6 @@ class DCGAN(GenerativeModule):
             "latent_dim": 64,
             "width": 32,
             "lr": 4e-4,
-            "lr_decay": 0.5,
             "penalty": 2.0,
             "input_noise": 0.1,
             "ema_halflife_kimg": 5.0,
@@ -85,7 +83,7 @@ class DCGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 128},
-        "quick": {"kimg": 240, "data.batch_size": 32},
+        "quick": {"kimg": 240, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
     def __init__(
@@ -95,7 +93,6 @@ class DCGAN(GenerativeModule):
         width: PositiveInt = 64,
         lr: PositiveFloat = 2e-4,
         betas: tuple[Decay, Decay] = (0.5, 0.999),
-        lr_decay: ClosedUnitInterval = 0.0,
         critic_steps: PositiveInt = 1,
         penalty: NonNegativeFloat = 0.0,
         input_noise: NonNegativeFloat = 0.0,
@@ -130,9 +127,8 @@ class DCGAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
-        lr = self.hparams.lr * self.clock.falling(self.hparams.lr_decay)
         for real in batch["image"].chunk(self.critic_steps):
-            with self.update(opt_d, lr=lr) as step_d:
+            with self.update(opt_d) as step_d:
                 fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
                 real.requires_grad_(self.hparams.penalty > 0)
                 logits_real, logits_fake = self.discriminator(self.noisy(real)), self.discriminator(self.noisy(fake))
@@ -140,7 +136,7 @@ class DCGAN(GenerativeModule):
                 if self.hparams.penalty > 0:
                     loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
                 step_d.backward(loss_d)
-        with self.update(opt_g, lr=lr) as step_g:
+        with self.update(opt_g) as step_g:
             fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
             loss_g = non_saturating_g(self.discriminator(self.noisy(fake)))
             step_g.backward(loss_g)

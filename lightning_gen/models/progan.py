@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
@@ -121,7 +121,6 @@ class ProGAN(GenerativeModule):
         width_base: Feature maps at resolution R are at most width_base * 2 / R.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
-        lr_decay: Share of the budget, at its end, over which the learning rate falls to 0; as in the paper, none.
         critic_steps: Critic updates for each generator update.
         penalty: Weight of the gradient penalty (lambda).
         drift: Weight of the drift penalty (epsilon).
@@ -139,7 +138,6 @@ class ProGAN(GenerativeModule):
             "width": 64,
             "width_base": 256,
             "lr": 1e-2,
-            "lr_decay": 0.4,
             "fade_kimg": 6.0,
             "stable_kimg": 6.0,
             "ema_halflife_kimg": 4.0,
@@ -147,7 +145,7 @@ class ProGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 12000, "data.batch_size": 16},
-        "quick": {"kimg": 70, "data.batch_size": 16},
+        "quick": {"kimg": 70, "data.batch_size": 16, "update.lr_decay": 0.4},
     }
 
     def __init__(
@@ -158,7 +156,6 @@ class ProGAN(GenerativeModule):
         width_base: PositiveInt = 8192,
         lr: PositiveFloat = 1e-3,
         betas: tuple[Decay, Decay] = (0.0, 0.99),
-        lr_decay: ClosedUnitInterval = 0.0,
         critic_steps: PositiveInt = 1,
         penalty: NonNegativeFloat = 10.0,
         drift: NonNegativeFloat = 1e-3,
@@ -188,11 +185,10 @@ class ProGAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
-        lr = self.hparams.lr * self.clock.falling(self.hparams.lr_decay)
         stage, alpha = self.growth.at(self.clock.images)
         for real in batch["image"].chunk(self.critic_steps):
             real = self.shrink(real, stage, alpha)
-            with self.update(opt_d, lr=lr) as step_d:
+            with self.update(opt_d) as step_d:
                 fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
                 logits_real = self.discriminator(real, stage, alpha)
                 logits_fake = self.discriminator(fake, stage, alpha)
@@ -205,7 +201,7 @@ class ProGAN(GenerativeModule):
                     + self.hparams.drift * drift(logits_real)
                 )
                 step_d.backward(loss_d)
-        with self.update(opt_g, lr=lr) as step_g:
+        with self.update(opt_g) as step_g:
             fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
             loss_g = wasserstein_g(self.discriminator(fake, stage, alpha))
             step_g.backward(loss_g)
