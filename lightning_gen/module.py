@@ -328,9 +328,9 @@ class GenerativeModule(pl.LightningModule):
         """Set the clock, and what follows it, to where the weights are."""
         self.clock.images, self.clock.latest = state["images_seen"], 0
         self.rollbacks = state["rollbacks"]
-        self.class_frequencies = state["class_frequencies"]
+        self.class_frequencies = state.get("class_frequencies", [])
         if self.augment:
-            self.augment.strength = state["augment_strength"]
+            self.augment.strength = state.get("augment_strength", 0.0)
 
 
 def _aligned_blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:

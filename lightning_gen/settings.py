@@ -24,6 +24,9 @@ from lightning_gen.errors import UserError, nearest
 CALLBACKS = ("log", "samples", "metrics", "checkpoint", "progress")
 """Built-in callbacks in the order in which they act: `checkpoint` must see the score of the weights it saves."""
 
+GROUPS = ("model", "data", "update", "augment", "trainer", "kimg", "seed", "preset", "logger", "callbacks", "config")
+"""What settings are called that belong to no callback."""
+
 LOGGERS = ("tensorboard", "csv", "wandb")
 
 TRAINER = (
@@ -59,8 +62,8 @@ class Settings:
     data: str
     preset: str | None
     values: dict[str, Any]
-    """Nested: `kimg`, `seed`, `logger`, `callbacks`, and the groups `model`, `data`, `update`, `augment`, `trainer` and one
-    a callback."""
+    """Nested: `kimg`, `seed`, `logger`, `callbacks`, and the groups `model`, `data`, `update`, `augment`, `trainer` and
+    one a callback."""
     explicit: frozenset[str] = frozenset()
     """Dotted names of what the user set, on the command line or in a file."""
     notes: list[str] = field(default_factory=list)
@@ -191,19 +194,7 @@ def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentPa
     ours = set(inspect.signature(Trainer).parameters) - set(TRAINER)
     parser.add_class_arguments(Trainer, "trainer", skip=ours, fail_untyped=False)
     for name in dict.fromkeys(callbacks):
-        if name in (
-            "model",
-            "data",
-            "update",
-            "augment",
-            "trainer",
-            "kimg",
-            "seed",
-            "preset",
-            "logger",
-            "callbacks",
-            "config",
-        ):
+        if name in GROUPS:
             raise UserError(f"a callback cannot be called {name!r}: the settings have a group of that name")
         parser.add_class_arguments(registry.load(name, "callbacks"), name, fail_untyped=True)
     return parser, model_class

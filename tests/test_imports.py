@@ -10,20 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lightning_gen"
 
 MODELS_MAY = {"module", "losses", "augment", "layers", "ema", "clock", "images", "noise", "registry", "errors"}
-NO_LIGHTNING = [
-    "losses",
-    "layers",
-    "augment",
-    "update",
-    "images",
-    "clock",
-    "ema",
-    "noise",
-    "errors",
-    "registry",
-    "settings",
-    "metrics",
-]
+NO_LIGHTNING = ["losses", "layers", "augment", "update", "images", "clock", "ema", "noise", "errors"]
+NO_LIGHTNING += ["registry", "settings", "metrics"]
 NO_TORCH = ["registry", "settings", "errors", "cli"]
 
 
