@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ import yaml
 from torch import Tensor
 
 from lightning_gen import checkpoints, images, registry
+from lightning_gen.data import archive, pictures
 from lightning_gen.data.folder import Folder, usual_side
 from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError, nearest
-from lightning_gen.metrics import doubts
+from lightning_gen.metrics import doubts, paired
 from lightning_gen.metrics.evaluation import Panel, evaluate
 from lightning_gen.metrics.extractors import Extractor, file_digest
 from lightning_gen.metrics.passport import Passport, Plain
@@ -236,6 +238,69 @@ def score(
         )
         for panel, scores in zip(panels, found, strict=True)
     ]
+
+
+def score_pairs(
+    root: str, reference: str, names: Sequence[str], progress: Progress = silent, device: str = "cpu"
+) -> Scored:
+    """Each image of `root` against the one of the same name in `reference`: mean PSNR, SSIM, LPIPS over the pairs.
+
+    Names count without their suffix, so that a restored PNG finds its JPEG. Images keep their own sizes.
+
+    Raises:
+        UserError: an image without a counterpart, a pair of two sizes, or one that cannot be read; it is named.
+    """
+    ours, theirs = _pictures(root), _pictures(reference)
+    lonely = sorted(set(ours) ^ set(theirs))
+    if lonely:
+        where = reference if lonely[0] in ours else root
+        raise UserError(f"{where} holds no counterpart of {lonely[0]} ({len(lonely)} images have none)")
+    measures: dict[str, Callable[[Tensor, Tensor], float]] = {"psnr": paired.psnr, "ssim": paired.ssim}
+    if "lpips" in names:
+        network = paired.LPIPS().to(device)
+        measures["lpips"] = lambda a, b: float(network(a.to(device), b.to(device)))
+    values: dict[str, list[float]] = {name: [] for name in names}
+    digest = hashlib.sha256()
+    for name in progress(sorted(ours), "comparing pairs"):
+        a, b = (_pixels(files[name], name) for files in (ours, theirs))
+        if a.shape != b.shape:
+            sizes = " and ".join(f"{x.shape[-1]}x{x.shape[-2]}" for x in (a, b))
+            raise UserError(f"the pair {name} has two sizes, {sizes}")
+        digest.update(b.numpy().tobytes())
+        for metric, kept in values.items():
+            kept.append(measures[metric](a, b))
+    passport = Passport(
+        extractor="lpips-vgg" if "lpips" in names else "none",
+        weights_digest="",
+        resize="none",
+        rounding="none",
+        n_fake=len(ours),
+        reference_digest=digest.hexdigest(),
+        n_reference=len(ours),
+        split="pairs",
+        reference=Path(reference).name,
+    )
+    return Scored({name: float(np.mean(kept)) for name, kept in values.items()}, passport, None, {})
+
+
+def _pictures(root: str) -> dict[str, Callable[[], bytes]]:
+    """Name without suffix to content of every image below `root`."""
+    try:
+        files = archive.open_root(root)
+        paths = [path for path in files.paths() if pictures.is_image(path)]
+        found = {str(Path(path).with_suffix("")): load for path, load in files.read(paths)}
+    except UserError as reason:
+        raise UserError(str(reason).replace("--data.root ", "")) from reason
+    if not found:
+        raise UserError(f"{root}: no images in it")
+    return found
+
+
+def _pixels(load: Callable[[], bytes], name: str) -> Tensor:
+    try:
+        return torch.from_numpy(pictures.whole(load())[None])
+    except Exception as reason:  # decoders raise whatever they like on damaged bytes
+        raise UserError(f"the image {name} cannot be read ({str(reason) or type(reason).__name__})") from reason
 
 
 def default_device() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,7 +61,7 @@ def command(
         if name not in PAIRED:
             registry.part(name, "metrics")
     if set(names) & set(PAIRED):
-        _pairs(path, reference, names, as_json)
+        _pairs(subject, reference, names, device, as_json)
         return
 
     from lightning_gen import scoring
@@ -116,15 +117,20 @@ def _as_json(scored: list[Any]) -> dict[str, Any]:
     """With one protocol `{"scores", "passport"}`; with several, `protocols` holds one such object for each, and
     `scores` all of them together."""
     whole: dict[str, Any] = {
-        "scores": {name: value for each in scored for name, value in each.scores.items()},
+        "scores": _finite({name: value for each in scored for name, value in each.scores.items()}),
         "passport": {**scored[0].passport.to_json(), "digest": scored[0].passport.digest()},
     }
     if len(scored) > 1:
         whole["protocols"] = [
-            {"scores": each.scores, "passport": {**each.passport.to_json(), "digest": each.passport.digest()}}
+            {"scores": _finite(each.scores), "passport": {**each.passport.to_json(), "digest": each.passport.digest()}}
             for each in scored
         ]
     return whole
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float | None]:
+    """JSON knows no infinity, which is the PSNR of equal images."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 def _table(subject: str, scored: list[Any], asked: set[str]) -> None:
@@ -148,15 +154,19 @@ def _table(subject: str, scored: list[Any], asked: set[str]) -> None:
         click.echo(f"  {'passport':32} {passport.digest()}")
 
 
-def _pairs(path: Path, reference: str | None, names: list[str], as_json: bool) -> None:
+def _pairs(images: str, reference: str | None, names: list[str], device: str | None, as_json: bool) -> None:
     """Images against their counterparts of the same name."""
     from lightning_gen.errors import UserError
 
-    if set(names) - set(PAIRED):
-        others = ", ".join(sorted(set(names) - set(PAIRED)))
-        raise UserError(f"{', '.join(PAIRED)} compare pairs, {others} whole sets: ask for them apart")
+    if others := sorted(set(names) - set(PAIRED)):
+        raise UserError(f"{', '.join(PAIRED)} compare pairs, {', '.join(others)} whole sets: ask for them apart")
     if reference is None:
         raise UserError(f"{names[0]} compares each image with its counterpart: --reference FOLDER holds those")
-    from lightning_gen.metrics import paired
 
-    click.echo(json.dumps(paired.score_folders(path, Path(reference), names), indent=2) if as_json else "")
+    from lightning_gen import scoring
+
+    scored = scoring.score_pairs(images, reference, names, _progress(), device or scoring.default_device())
+    if as_json:
+        click.echo(json.dumps(_as_json([scored]), indent=2))
+    else:
+        _table(images, [scored], set(names))

@@ -52,7 +52,23 @@ def decode(data: bytes, resolution: int, channels: int) -> tuple[np.ndarray, lis
     Raises:
         Exception: whatever Pillow raises on what it cannot read; ValueError on pixels without a known range.
     """
-    changes = []
+    image, changes = _whole(data, channels)
+    image = _square(image, resolution, changes)
+    return _array(image), changes
+
+
+def whole(data: bytes, channels: int = 3) -> np.ndarray:
+    """As `decode`, at the picture's own size: uint8 (channels, H, W)."""
+    return _array(_whole(data, channels)[0])
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def _whole(data: bytes, channels: int) -> tuple[Image.Image, list[str]]:
+    changes: list[str] = []
     image: Image.Image
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         # a phone's MPO holds a preview behind the picture, nothing that a user would call a frame
@@ -64,10 +80,7 @@ def decode(data: bytes, resolution: int, channels: int) -> tuple[np.ndarray, lis
         image.load()
         image = _eight_bits(image, changes)
         image = _opaque(image, changes)
-        image = _channels(image, channels, changes)
-        image = _square(image, resolution, changes)
-        pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)), changes
+        return _channels(image, channels, changes), changes
 
 
 def size(load: Callable[[], bytes]) -> tuple[int, int] | None:

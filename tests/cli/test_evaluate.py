@@ -142,3 +142,28 @@ def test_mistakes_are_named(pictures: Path, tmp_path: Path) -> None:
     assert "papers" in refused(pictures, "--reference", "shapes", "--protocol", "paper")
     assert "already" in refused(pictures, "--reference", "shapes", "--protocol", "papers", "--extractor", "tiny")
     assert "--raw" in refused(pictures, "--reference", "shapes", "--raw")
+
+
+def test_pairs_are_found_by_name_and_scored_one_by_one(pictures: Path, tmp_path: Path) -> None:
+    for file in pictures.iterdir():
+        darker = np.asarray(Image.open(file)).astype(int) - 10
+        Image.fromarray(darker.clip(0).astype(np.uint8)).save(tmp_path / f"{file.stem}.bmp")
+    found = evaluate(tmp_path, "--reference", pictures, "--metrics", "psnr,ssim")["scores"]
+    by_hand = []
+    for file in pictures.iterdir():
+        one, other = (np.asarray(Image.open(f)).astype(float) for f in (file, tmp_path / f"{file.stem}.bmp"))
+        by_hand.append(10 * np.log10(255**2 / np.square(one - other).mean()))
+    assert found["psnr"] == pytest.approx(np.mean(by_hand), rel=1e-6)
+    assert 0.8 < found["ssim"] < 1
+
+
+def test_pairs_that_are_none_are_named(pictures: Path, tmp_path: Path) -> None:
+    lone, larger = tmp_path / "lone", tmp_path / "larger"
+    for folder in (lone, larger):
+        folder.mkdir()
+    Image.new("RGB", (32, 32)).save(lone / "000.png")
+    Image.new("RGB", (33, 32)).save(larger / "000.png")
+    assert "no counterpart of 001" in refused(lone, "--reference", pictures, "--metrics", "psnr")
+    assert "the pair 000 has two sizes, 33x32 and 32x32" in refused(larger, "--reference", lone, "--metrics", "ssim")
+    assert "ask for them apart" in refused(lone, "--reference", lone, "--metrics", "psnr,fid")
+    assert "--reference FOLDER" in refused(lone, "--metrics", "psnr")
