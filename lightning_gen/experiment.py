@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen import checkpoints, records, registry
 from lightning_gen.augment import AugmentOptions
+from lightning_gen.callbacks.interrupt import Interrupt
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Source
@@ -39,6 +40,8 @@ class Finished:
     images_seen: int
     scores: dict[str, float]
     grid: Path | None
+    interrupted: str | None = None
+    """Name of the signal that ended the run before its budget, with a checkpoint."""
 
 
 def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[str], Any] = print) -> Finished:
@@ -64,7 +67,8 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
         _refuse_other_data(out, restored, source)
     callbacks = [registry.load(name, "callbacks")(**values[name]) for name in values["callbacks"]]
     with quiet():
-        trainer = _trainer(values, out, data, callbacks)
+        interrupt = Interrupt()
+        trainer = _trainer(values, out, data, [*callbacks, interrupt])
         made = _prepare(out, settings)
         try:
             if "LOCAL_RANK" not in os.environ:
@@ -79,7 +83,7 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
             raise
     grids = sorted((out / "samples").glob("*.png"))
     scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
-    return Finished(out, model.clock.images, scores, grids[-1] if grids else None)
+    return Finished(out, model.clock.images, scores, grids[-1] if grids else None, interrupt.received)
 
 
 def build_source(settings: Settings) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -71,6 +72,10 @@ def command(
     finished = experiment.fit(resolved, folder, resume=resume is not None, say=click.echo)
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # of several processes one speaks
+    if finished.interrupted:
+        click.echo(f"stopped by {finished.interrupted} at {finished.images_seen / 1000:g} kimg, checkpoint saved")
+        click.echo(f"go on exactly there: lgen fit --resume {finished.folder}")
+        sys.exit(130)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     click.echo(
         f"{resolved.model} on {resolved.data}: {finished.images_seen / 1000:g} kimg, {minutes} min {seconds:02d} s"

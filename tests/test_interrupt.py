@@ -1,0 +1,80 @@
+"""A signal costs a batch, not a run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_gen import checkpoints
+
+LONG = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
+LONG += [
+    "--update.lr_decay",
+    "0",
+    "--metrics.every_kimg",
+    "0",
+    "--samples.every_kimg",
+    "0",
+    "--logger",
+    "none",
+    "--log.every_kimg",
+    "0.016",
+]
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lightning_gen", "fit", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def trained(run: Path) -> int:
+    """Images that the newest record speaks of."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return json.loads(lines[-1])["images_seen"] if lines else 0
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_saves_ends_with_130_and_the_run_goes_on_exactly(name: str, tmp_path: Path) -> None:
+    run, straight = tmp_path / "run", tmp_path / "straight"
+    process = start(*LONG, "--kimg", "1000", "--checkpoint.every_kimg", "500", "--out", str(run))
+    deadline = time.monotonic() + 120
+    while trained(run) < 100 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, name))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert name in said
+    assert f"--resume {run}" in said
+    last = checkpoints.read(run / "checkpoints" / "last.ckpt")
+    seen = last["state_dict"]["_extra_state"]["images_seen"]
+    assert 0 < seen < 1_000_000
+    if name != "SIGTERM":  # once is enough for the rest
+        return
+    kimg = str((seen + 160) / 1000)
+    for arguments in (["--resume", str(run)], [*LONG, "--out", str(straight)]):
+        again = start(*arguments, "--kimg", kimg)
+        again.communicate(timeout=300)
+        assert again.returncode == 0
+    ours, theirs = (checkpoints.read(r / "checkpoints" / "last.ckpt")["state_dict"] for r in (run, straight))
+    for key, value in ours.items():
+        same = torch.equal(value, theirs[key]) if isinstance(value, torch.Tensor) else value == theirs[key]
+        assert same, key
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    process = start(*LONG, "--kimg", "1000", "--out", str(tmp_path / "run"))
+    deadline = time.monotonic() + 120
+    while trained(tmp_path / "run") < 100 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGTERM, 130)  # 130 where the batch ended between the two
