@@ -1,0 +1,90 @@
+"""Schedule, warm-up and clipping: the same for every optimizer of every model, functions of the clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lightning_gen.clock import Clock
+from lightning_gen.data.module import RunData
+from lightning_gen.data.shapes import Shapes
+from lightning_gen.module import GenerativeModule
+from lightning_gen.update import UpdateOptions
+
+
+class Two(GenerativeModule):
+    """Two weights under plain gradient descent, so that a step shows the rate and the clipping."""
+
+    image_shape = (3, 8, 8)
+    latent_dim = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.discriminator = nn.Linear(4, 1, bias=False)
+        self.generator = nn.Linear(4, 1, bias=False)
+        self.moved: list[tuple[float, float]] = []
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [
+            torch.optim.SGD(self.discriminator.parameters(), lr=1.0),
+            torch.optim.SGD(self.generator.parameters(), lr=0.5),
+        ]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
+        moved = []
+        for optimizer, network in zip(self.optimizers(), (self.discriminator, self.generator), strict=True):
+            before = network.weight.detach().clone()
+            with self.update(optimizer) as step:
+                loss = 3 * network(torch.full((1, 4), 2.0)).sum()  # its gradient is 6 in all four directions
+                step.backward(loss)
+            moved.append((network.weight.detach() - before).norm().item())
+            assert step.grad_norm.item() == pytest.approx(12.0)
+        self.moved.append(tuple(moved))
+        return self.step_output(len(batch["image"]), loss_d=loss, loss_g=loss)
+
+
+def train(options: UpdateOptions, steps: int = 4) -> list[tuple[float, float]]:
+    model = Two()
+    model.update_options = options
+    model.clock.budget = steps * 10
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        max_steps=steps,
+        logger=False,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=RunData(Shapes(resolution=8, size=50), 10, 1, seed=0))
+    return model.moved
+
+
+def test_each_optimizer_follows_its_own_rate_through_the_schedule() -> None:
+    moved = train(UpdateOptions(lr_decay=1.0))
+    assert [d for d, _ in moved] == pytest.approx([12, 9, 6, 3])
+    assert [g for _, g in moved] == pytest.approx([6, 4.5, 3, 1.5])
+
+
+def test_a_warm_up_rises_from_nothing() -> None:
+    moved = train(UpdateOptions(lr_warmup_kimg=0.04))
+    assert [d for d, _ in moved] == pytest.approx([12 * (images + 1) / 40 for images in (0, 10, 20, 30)])
+
+
+def test_a_long_gradient_is_cut_to_the_largest_norm_and_reported_uncut() -> None:
+    assert train(UpdateOptions(max_norm=2.0), 1) == [(pytest.approx(2.0), pytest.approx(1.0))]
+    assert train(UpdateOptions(max_norm=20.0), 1) == [(pytest.approx(12.0), pytest.approx(6.0))]
+
+
+@given(st.floats(0, 1), st.floats(0, 50), st.integers(0, 100_000))
+def test_the_rate_never_leaves_its_range(decay: float, warm: float, images: int) -> None:
+    clock = Clock(images)
+    clock.budget = 60_000
+    assert 0 <= UpdateOptions(lr_decay=decay, lr_warmup_kimg=warm).rate(clock) <= 1
