@@ -71,7 +71,7 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
         trainer = _trainer(values, out, data, [*callbacks, interrupt])
         made = _prepare(out, settings)
         try:
-            if "LOCAL_RANK" not in os.environ:
+            if is_first_process():
                 _introduce(settings, model, source, out, say)
             attempt = records.next_attempt(out / "metrics.jsonl")
             trainer.loggers = [records.RecordLogger(out, attempt), *_loggers(values["logger"], out, attempt)]
@@ -135,6 +135,12 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     return model
 
 
+def is_first_process() -> bool:
+    """Whether this is the one process of a run that checks, writes and speaks, by what its launcher told it:
+    Lightning itself, torchrun or SLURM. Known before the processes know each other."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
+
+
 def free_directory(settings: Settings) -> Path:
     """runs/MODEL-DATA-N with the next free N."""
     taken = {path.name for path in Path("runs").glob(f"{settings.model}-{settings.data}-*")}
@@ -168,7 +174,7 @@ def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[p
 
 
 def _refuse_taken(out: Path) -> None:
-    if (out / "run.yaml").exists() and "LOCAL_RANK" not in os.environ:
+    if (out / "run.yaml").exists() and is_first_process():
         raise UserError(f"{out} already holds a run: go on with `lgen fit --resume {out}`, or choose another --out")
 
 

@@ -45,6 +45,10 @@ def command(
     from lightning_gen import settings as resolution
     from lightning_gen.errors import UserError
 
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if restarted and out is not None and (Path(out) / "run.yaml").exists():
+        # torchrun starts all processes again when one of them died, with the command that began the run
+        resume, model, data, preset, config, out, settings = out, None, None, None, None, None, ()
     if resume is not None:
         fixed = {"--model": model, "--data": data, "--preset": preset, "--config": config, "--out": out}
         for option, value in fixed.items():
@@ -70,8 +74,8 @@ def command(
         folder = Path(out or os.environ.setdefault("LGEN_RUN", str(experiment.free_directory(resolved))))
     began = time.monotonic()
     finished = experiment.fit(resolved, folder, resume=resume is not None, say=click.echo)
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return  # of several processes one speaks
+    if not experiment.is_first_process():
+        return
     if finished.interrupted:
         click.echo(f"stopped by {finished.interrupted} at {finished.images_seen / 1000:g} kimg, checkpoint saved")
         click.echo(f"go on exactly there: lgen fit --resume {finished.folder}")

@@ -23,6 +23,7 @@ entries:
 """
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of many kinds
 def test_rows_over_ray_give_the_results_of_rows_run_here(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed (`tox -e full` has it)")

@@ -1,0 +1,134 @@
+"""Two processes do what one process does that takes their micro-batches in turn and averages the gradients."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_gen import checkpoints, experiment, records, settings
+from lightning_gen.data.stream import Stream, loader
+from lightning_gen.update import UpdateOptions
+
+RANKS, STEPS, BATCH = 2, 50, 8
+MODELS = {
+    "dcgan": ["--preset", "quick", "--model.width", "4"],
+    # 50 steps of 8 images: through the first fade-in and into the second
+    "progan": ["--preset", "quick", "--model.width", "8", "--model.fade_kimg", "0.1", "--model.stable_kimg", "0.1"],
+    "wgan-gp": ["--preset", "quick", "--model.critic_steps", "2"],
+    "cgan-projection": ["--preset", "quick"],
+}
+COMMON = ["--data.size", "96", "--data.batch_size", str(BATCH), "--trainer.precision", "32-true"]
+
+
+class _InTurn(SingleDeviceStrategy):
+    """Stands where the process group stands: waits for the other replica, then both take the mean."""
+
+    def __init__(self, meeting: _Meeting, rank: int):
+        super().__init__(device="cpu")
+        self.meeting, self.rank = meeting, rank
+
+    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        gradients = [p.grad for p in parameters]
+        self.meeting.brought[self.rank] = gradients
+        self.meeting.wait()
+        means = [sum(parts) / RANKS for parts in zip(*self.meeting.brought, strict=True)]  # type: ignore[arg-type]
+        self.meeting.wait()
+        for gradient, mean in zip(gradients, means, strict=True):
+            assert gradient is not None
+            gradient.copy_(mean)
+
+
+class _Meeting:
+    def __init__(self) -> None:
+        self.brought: list[Any] = [None] * RANKS
+        self.wait = threading.Barrier(RANKS, timeout=120).wait
+
+
+class _Keep(pl.Callback):
+    def __init__(self) -> None:
+        self.losses: list[tuple[float, float]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *rest: Any) -> None:
+        self.losses.append((outputs["loss_d"].item(), outputs["loss_g"].item()))
+
+
+def replica(model_name: str, rank: int, meeting: _Meeting) -> tuple[Any, list[tuple[float, float]]]:
+    resolved = settings.resolve([*MODELS[model_name][2:], *COMMON], model=model_name, preset="quick")
+    source = experiment.build_source(resolved)
+    torch.manual_seed(resolved.values["seed"])
+    model = experiment.build_model(resolved, source)
+    # what a process of a group would be told by its trainer
+    model.__class__ = type("Ranked", (type(model),), {"global_rank": rank, "_world_size": lambda self: RANKS})
+    model.clock.budget = STEPS * BATCH * model.critic_steps
+    model.update_options = UpdateOptions(**resolved.values["update"])
+    stream = Stream(len(source), BATCH, seed=0, chunks=model.critic_steps, rank=rank, ranks=RANKS)
+    rows: DataLoader[Any] = loader(source, stream, workers=0, pin_memory=False)
+    keep = _Keep()
+    trainer = pl.Trainer(
+        strategy=_InTurn(meeting, rank),
+        max_epochs=-1,
+        max_steps=STEPS,
+        precision="32-true",
+        logger=False,
+        callbacks=[keep],
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    return (trainer, model, rows), keep.losses
+
+
+def one_process(model_name: str) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+    """Both replicas in threads of this process, in step at every update."""
+    meeting = _Meeting()
+    made = [replica(model_name, rank, meeting) for rank in range(RANKS)]  # one after the other: they draw weights
+    threads = [threading.Thread(target=trainer.fit, args=(model, rows)) for (trainer, model, rows), _ in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (_, model, _), losses = made[0]
+    return model.state_dict(), losses
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_two_processes_have_the_curve_of_averaged_micro_batches(model: str, tmp_path: Path) -> None:
+    expected, losses = one_process(model)
+    assert len(losses) == STEPS
+    steps = STEPS * BATCH * (2 if model == "wgan-gp" else 1)
+    command = [sys.executable, "-m", "lightning_gen", "fit", "--model", model, *MODELS[model], *COMMON]
+    command += [
+        "--kimg",
+        str(steps / 1000),
+        "--trainer.devices",
+        "2",
+        "--logger",
+        "none",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    command += ["--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--log.every_kimg", "0.008"]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [(r["loss_d"], r["loss_g"]) for r in records.read(tmp_path / "run" / "metrics.jsonl") if "loss_d" in r]
+    assert len(found) == STEPS
+    for step, (here, there) in enumerate(zip(found, losses, strict=True)):
+        assert here == pytest.approx(there, rel=1e-5, abs=1e-6), f"step {step}"
+    weights = checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
+    for name, value in expected.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and "running" not in name:
+            assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-5), name
