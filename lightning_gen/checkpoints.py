@@ -82,6 +82,25 @@ def find(run: str | Path) -> Path:
     return path
 
 
+def roll_back(folder: Path, cut: float) -> int:
+    """Make last.ckpt the healthy checkpoint again, with learning rates cut by `cut`; gives its images seen.
+
+    Further rollbacks count on: a new try draws other noise and does not walk into the same ditch. From here on the run
+    is one that is resumed, so a crash in the middle of this loses nothing.
+
+    Raises:
+        UserError: there is no healthy checkpoint.
+    """
+    healthy = read(folder / "healthy.ckpt")
+    state = healthy["state_dict"]["_extra_state"]
+    latest = read(folder / "last.ckpt")["state_dict"]["_extra_state"] if (folder / "last.ckpt").exists() else state
+    state["rollbacks"] = max(state["rollbacks"], latest["rollbacks"]) + 1
+    state["lr_scale"] = min(state["lr_scale"], latest["lr_scale"]) * cut
+    AtomicCheckpointIO().save_checkpoint(healthy, folder / "last.ckpt")
+    (folder / "candidate.ckpt").unlink(missing_ok=True)
+    return int(state["images_seen"])
+
+
 def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[GenerativeModule, dict[str, Any]]:
     """The model of a checkpoint, ready to sample, and what the checkpoint says of its origin."""
     content = read(path)

@@ -23,6 +23,7 @@ from lightning_gen import checkpoints, records, registry
 from lightning_gen.augment import AugmentOptions
 from lightning_gen.callbacks.interrupt import Interrupt
 from lightning_gen.callbacks.metrics import Metrics
+from lightning_gen.callbacks.watch import Watch
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError
@@ -42,16 +43,34 @@ class Finished:
     grid: Path | None
     interrupted: str | None = None
     """Name of the signal that ended the run before its budget, with a checkpoint."""
+    verdict: str | None = None
+    """Why the watch ended it."""
+    rollbacks: int = 0
 
 
 def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[str], Any] = print) -> Finished:
     """Train until the clock reaches the budget; `resume` goes on from the last checkpoint in `out`.
 
-    `say` is handed the sentences that a user should read.
+    Where the watch gives the run up and its setting is to roll back, training goes on from the last healthy checkpoint
+    with lower learning rates. `say` is handed the sentences that a user should read.
 
     Raises:
         UserError: the settings, the data or the run directory do not allow it. Nothing is written then.
     """
+    finished = _attempt(settings, out, resume, say)
+    watch = settings.values.get("watch", {})
+    while finished.verdict and watch["action"] == "rollback" and finished.rollbacks < watch["rollbacks"]:
+        if is_first_process():
+            seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"])
+            say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        finished = _attempt(settings, out, True, say)
+    return finished
+
+
+def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], Any]) -> Finished:
+    """One start of the run, to its end, a signal or a verdict."""
     if not resume:
         _refuse_taken(out)
     values = settings.values
@@ -83,7 +102,10 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
             raise
     grids = sorted((out / "samples").glob("*.png"))
     scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
-    return Finished(out, model.clock.images, scores, grids[-1] if grids else None, interrupt.received)
+    grid = grids[-1] if grids else None
+    watch = next((callback for callback in callbacks if isinstance(callback, Watch)), None)
+    verdict = watch.verdict.message if watch and watch.verdict else None
+    return Finished(out, model.clock.images, scores, grid, interrupt.received, verdict, model.rollbacks)
 
 
 def build_source(settings: Settings) -> Source:
@@ -129,6 +151,7 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         "version": part.version,
         "preset": settings.preset,
         "data": settings.data,
+        "kind": source.kind,
         "data_digest": source.digest(),
         "class_names": list(source.class_names),
     }

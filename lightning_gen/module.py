@@ -93,6 +93,8 @@ class GenerativeModule(pl.LightningModule):
         """What the discriminator sees images through, real and fake alike; set by the experiment."""
         self.class_frequencies: list[float] = []
         """Share of each class in the data, for `conditions`; set by the experiment."""
+        self.lr_scale = 1.0
+        """What learning rates are multiplied by besides; each rollback cuts it."""
         self.rollbacks = 0
         """How often the run was rolled back: a new try must not draw the noise that led into the ditch."""
         self._halflives: dict[str, float] = {}
@@ -134,7 +136,7 @@ class GenerativeModule(pl.LightningModule):
             optimizer._on_before_step = lambda: profiler.start("optimizer_step")
             optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
         self._counted = True
-        rate = self.update_options.rate(self.clock)
+        rate = self.update_options.rate(self.clock) * self.lr_scale
         for group in optimizer.param_groups:
             # kept in the optimizer's state, as PyTorch's schedulers do: a resumed run finds it there
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
@@ -320,6 +322,7 @@ class GenerativeModule(pl.LightningModule):
         return {
             "images_seen": self.clock.images,
             "rollbacks": self.rollbacks,
+            "lr_scale": self.lr_scale,
             "augment_strength": self.augment.strength if self.augment else 0.0,
             "class_frequencies": self.class_frequencies,
         }
@@ -327,7 +330,7 @@ class GenerativeModule(pl.LightningModule):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Set the clock, and what follows it, to where the weights are."""
         self.clock.images, self.clock.latest = state["images_seen"], 0
-        self.rollbacks = state["rollbacks"]
+        self.rollbacks, self.lr_scale = state["rollbacks"], state.get("lr_scale", 1.0)
         self.class_frequencies = state.get("class_frequencies", [])
         if self.augment:
             self.augment.strength = state.get("augment_strength", 0.0)

@@ -21,8 +21,9 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning_gen import registry
 from lightning_gen.errors import UserError, nearest
 
-CALLBACKS = ("log", "samples", "metrics", "checkpoint", "progress")
-"""Built-in callbacks in the order in which they act: `checkpoint` must see the score of the weights it saves."""
+CALLBACKS = ("log", "samples", "metrics", "watch", "checkpoint", "progress")
+"""Built-in callbacks in the order in which they act: `checkpoint` must see the score of the weights it saves, and
+what the watch says of them."""
 
 GROUPS = ("model", "data", "update", "augment", "trainer", "kimg", "seed", "preset", "logger", "callbacks", "config")
 """What settings are called that belong to no callback."""
@@ -50,7 +51,7 @@ FREE = ("kimg", "logger", "callbacks", "data.workers", "trainer.accelerator", "t
 OPTIONS = ("--model", "--data", "--preset", "--config", "--out", "--resume", "--logger", "--callback", "--print-config")
 """What `lgen fit` takes besides settings: a misspelt one arrives here, and may be the nearest right name."""
 
-SHARES = {"log": 200, "samples": 20, "metrics": 5, "checkpoint": 20}
+SHARES = {"log": 200, "samples": 20, "metrics": 5, "watch": 200, "checkpoint": 20}
 """How many times a callback acts over the budget when its interval is not set."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ import pytorch_lightning as pl
 
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.timed import Timed
+from lightning_gen.callbacks.watch import Watch
 from lightning_gen.module import GenerativeModule
 
 
 class Checkpoint(Timed):
-    """Writes checkpoints/last.ckpt, and best.ckpt when the watched score is better than ever before.
+    """Writes checkpoints/last.ckpt, best.ckpt when the watched score is better than ever before, and healthy.ckpt.
 
     Stands after `metrics` in the list of callbacks, so the score it sees belongs to the weights it saves.
 
@@ -40,6 +43,29 @@ class Checkpoint(Timed):
             self.best = score  # before saving: the file must know it is the best
             trainer.save_checkpoint(folder / "best.ckpt")
         trainer.save_checkpoint(folder / "last.ckpt")
+        if trainer.is_global_zero:
+            self._keep_healthy(trainer, folder)
+
+    def _keep_healthy(self, trainer: pl.Trainer, folder: Path) -> None:
+        """The checkpoint before becomes healthy.ckpt once the watch was silent up to this one: trouble shows late.
+
+        The files are further names of what last.ckpt was, which costs no second write: every checkpoint is a new file.
+        """
+        watch = next((c for c in trainer.callbacks if isinstance(c, Watch)), None)  # type: ignore[attr-defined]
+        if watch is None or watch.every_kimg <= 0:
+            return
+        candidate = folder / "candidate.ckpt"
+        if watch.troubled:
+            candidate.unlink(missing_ok=True)
+        elif candidate.exists():
+            os.replace(candidate, folder / "healthy.ckpt")
+        watch.troubled = False
+        try:
+            os.link(folder / "last.ckpt", candidate)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            shutil.copyfile(folder / "last.ckpt", candidate)
 
     def _score(self, trainer: pl.Trainer, module: GenerativeModule) -> float | None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

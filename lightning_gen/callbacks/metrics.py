@@ -12,13 +12,17 @@ from lightning_gen.callbacks.timed import Timed, record
 from lightning_gen.metrics.evaluation import Panel, evaluate
 from lightning_gen.module import GenerativeModule
 
+USUAL = ("fid", "is", "modes", "points")
+"""Metrics that are tried where nobody names any."""
+
 
 class Metrics(Timed):
     """Scores samples against the training data.
 
     Args:
         every_kimg: Thousands of images between two evaluations; 0 evaluates never.
-        names: Registered metrics. Those that the data or the extractor does not allow are left out, with one line.
+        names: Registered metrics. Those that the data or the extractor does not allow are left out, with one line if
+            they were asked for.
         extractor: Registered extractor whose features are compared.
         resize: How images get to the extractor's size, one of its `resizes`; its usual one where left out.
         weights: File with the extractor's weights, where it does not find them by itself.
@@ -29,7 +33,7 @@ class Metrics(Timed):
     def __init__(
         self,
         every_kimg: float | None = None,
-        names: tuple[str, ...] = ("fid", "is", "modes"),
+        names: tuple[str, ...] = USUAL,
         extractor: str = "tiny",
         resize: str | None = None,
         weights: str | None = None,
@@ -59,7 +63,7 @@ class Metrics(Timed):
         source = trainer.datamodule.source  # type: ignore[attr-defined]
         self._panel = Panel.of(source, extractor, self.names)
         self._panel.prepare()
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.names != USUAL:
             for name, reason in self._panel.left_out.items():
                 print(f"metric {name} is left out: {reason}")
 
@@ -77,9 +81,10 @@ class Metrics(Timed):
         """Every rank draws its share and gets the same numbers."""
         if self._panel is None or not self._panel.scores:
             return
+        kind = self._panel.reference.source.kind
         try:
             (self.latest,) = evaluate(
-                lambda count, start: images.to_uint8(module.sample(count, seed=self.seed, start=start)),
+                lambda count, start: images.as_stored(module.sample(count, seed=self.seed, start=start), kind),
                 [self._panel],
                 self.samples,
             )

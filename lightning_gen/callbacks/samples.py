@@ -14,13 +14,16 @@ from lightning_gen import images
 from lightning_gen.callbacks.timed import Timed
 from lightning_gen.module import GenerativeModule
 
+POINTS = 40
+"""Points that are drawn in the place of one image."""
+
 
 class Samples(Timed):
     """Writes samples/*.png into the run directory and the same picture to every logger that takes pictures.
 
     Args:
         every_kimg: Thousands of images between two grids; 0 draws none.
-        count: Images in a grid.
+        count: Images in a grid; points are drawn 40 times as many, as dots in one plane.
         seed: Names the latents.
     """
 
@@ -36,11 +39,13 @@ class Samples(Timed):
 
     def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
         """Every rank draws (a model may communicate); rank 0 writes."""
-        drawn = module.sample(self.count, seed=self.seed)
+        points = module.origin.get("kind") == "points"
+        drawn = module.sample(POINTS * self.count if points else self.count, seed=self.seed)
         if not trainer.is_global_zero:
             return
         # a model that has diverged draws NaN: show it black rather than end the run over a picture
-        picture = images.grid(images.to_uint8(torch.nan_to_num(drawn, nan=-1.0)).cpu())
+        drawn = torch.nan_to_num(drawn, nan=-1.0)
+        picture = images.scatter(drawn) if points else images.grid(images.to_uint8(drawn).cpu())
         folder = Path(trainer.default_root_dir) / "samples"
         images.save_png(images.enlarge(picture), folder / f"{module.clock.images:012d}.png")
         for logger in trainer.loggers:

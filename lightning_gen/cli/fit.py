@@ -80,6 +80,11 @@ def command(
         click.echo(f"stopped by {finished.interrupted} at {finished.images_seen / 1000:g} kimg, checkpoint saved")
         click.echo(f"go on exactly there: lgen fit --resume {finished.folder}")
         sys.exit(130)
+    if finished.verdict:
+        click.echo(f"stopped by the watch {finished.verdict}")
+        best = finished.folder / "checkpoints" / "best.ckpt"
+        click.echo(f"the best weights so far: {best}" if best.exists() else f"run {finished.folder}")
+        sys.exit(3)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     click.echo(
         f"{resolved.model} on {resolved.data}: {finished.images_seen / 1000:g} kimg, {minutes} min {seconds:02d} s"

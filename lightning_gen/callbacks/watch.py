@@ -1,0 +1,147 @@
+"""The health rules, live: fed from training steps and from samples, the same decision on every rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
+from torch import Tensor
+
+from lightning_gen import images, records, watch
+from lightning_gen.callbacks.log import scalars
+from lightning_gen.callbacks.metrics import Metrics
+from lightning_gen.callbacks.timed import Timed
+from lightning_gen.metrics.extractors import Tiny
+from lightning_gen.metrics.variety import Yardstick
+from lightning_gen.module import GenerativeModule
+
+
+class Watch(Timed):
+    """Watches a run for collapse and divergence; what the rules say goes to the console and to events.jsonl.
+
+    Stands before `checkpoint`, which asks it whether the weights are worth keeping as healthy.ckpt.
+
+    Args:
+        every_kimg: Thousands of images between two checks; 0 watches nothing.
+        looks: Every how many checks the averaged model's samples are looked at as well.
+        looks_after_kimg: Thousands of images before the first look: an untrained generator draws one image only.
+        samples: Samples of a look, and real images that they are compared with.
+        action: What a verdict that a run is lost does: warn; stop, with exit code 3; or rollback to the last healthy
+            checkpoint with lower learning rates.
+        rollbacks: Most rollbacks of one run; after them it stops.
+        lr_cut: What learning rates are multiplied by at each rollback.
+    """
+
+    def __init__(
+        self,
+        every_kimg: float | None = None,
+        looks: PositiveInt = 10,
+        looks_after_kimg: NonNegativeFloat = 10.0,
+        samples: PositiveInt = 128,
+        action: Literal["warn", "stop", "rollback"] = "stop",
+        rollbacks: NonNegativeInt = 3,
+        lr_cut: OpenUnitInterval = 0.5,
+    ):
+        super().__init__(every_kimg or 0.0)
+        self.looks = looks
+        self.looks_after_kimg = looks_after_kimg
+        self.samples = samples
+        self.action = action
+        self.rollbacks = rollbacks
+        self.lr_cut = lr_cut
+        self.rules = watch.Watch()
+        self.verdict: watch.Verdict | None = None
+        """What ended the run."""
+        self.troubled = False
+        """Whether some rule spoke since the last healthy checkpoint was taken."""
+        self._outputs: dict[str, Any] = {}
+        self._labels: Tensor | None = None
+        self._eyes: Tiny | None = None
+        self._yardstick: Yardstick | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure real images; keep the untrained model, the one to go back to where nothing better follows."""
+        assert isinstance(pl_module, GenerativeModule)
+        source = trainer.datamodule.source  # type: ignore[attr-defined]
+        if self.every_kimg > 0 and source.kind == "image":
+            # an object of its own, outside the module tree: it must not enter checkpoints or broadcasts
+            self._eyes = Tiny().to(pl_module.device)
+            rows = torch.linspace(0, len(source) - 1, min(self.samples, len(source))).long().unique()
+            if len(rows) > 2:
+                self._yardstick = Yardstick.of(self._eyes(source.read(rows.numpy())["image"].to(pl_module.device)))
+        if self.every_kimg > 0 and self.action == "rollback" and pl_module.clock.images == 0:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "healthy.ckpt")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Keep what the step returned, count its labels, and check where the clock says so."""
+        assert isinstance(pl_module, GenerativeModule)
+        self._outputs, batch = args[0], args[1]
+        if self.every_kimg > 0 and pl_module.num_classes > 1 and "label" in batch:
+            counts = torch.bincount(batch["label"], minlength=pl_module.num_classes)
+            self._labels = counts if self._labels is None else self._labels + counts
+        super().on_train_batch_end(trainer, pl_module, *args)
+
+    def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
+        """Ask the rules on rank 0 and do on all ranks what they say."""
+        values = scalars(self._outputs)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Metrics) and callback.scored_at == module.clock.images:
+                values |= callback.latest
+        if self._labels is not None:
+            shares = self._labels.double() / self._labels.sum()
+            values["label_perplexity"] = float(torch.special.entr(shares).sum().exp())
+            self._labels = None
+        if module.clock.kimg >= self.looks_after_kimg and module.clock.passed(self.every_kimg * self.looks):
+            values |= self._look(module)
+        verdicts = self.rules.observe(watch.Record(module.clock.images, values))
+        # the values of ranks differ (each has its own losses): what rank 0 saw is what all of them do
+        verdicts = trainer.strategy.broadcast(verdicts, src=0)
+        for verdict in verdicts:
+            self._tell(trainer, module, verdict)
+        self.troubled = self.troubled or bool(verdicts)
+        fatal = next((verdict for verdict in verdicts if verdict.severity == "stop"), None)
+        if fatal is not None and self.action != "warn":
+            self.verdict = fatal
+            trainer.should_stop = True
+
+    def _look(self, module: GenerativeModule) -> dict[str, float]:
+        """Each rank looks at the same samples: no collective, and a few images a hundred times a run."""
+        if self._yardstick is None or self._eyes is None:
+            return {}
+        try:
+            pixels = images.to_uint8(module.sample(self.samples, seed=2))
+        except images.NotFinite:
+            return {"fid/tiny": float("nan")}  # there is no score of such samples
+        return self._yardstick.compare(self._eyes(pixels))
+
+    def _tell(self, trainer: pl.Trainer, module: GenerativeModule, verdict: watch.Verdict) -> None:
+        if not trainer.is_global_zero:
+            return
+        action = self.action if verdict.severity == "stop" else "warn"
+        attempt = next((logger.attempt for logger in trainer.loggers if isinstance(logger, records.RecordLogger)), 0)
+        records.append(
+            Path(trainer.default_root_dir) / "events.jsonl",
+            {
+                "images_seen": module.clock.images,
+                "step": trainer.global_step,
+                "rule": verdict.rule,
+                "severity": verdict.severity,
+                "action": action,
+                "message": verdict.message,
+                "values": {k: v if v == v else None for k, v in verdict.values.items()},
+                "attempt": attempt,
+            },
+        )
+        print(f"\n{'WARNING' if action == 'warn' else action.upper()}  {verdict.message}", flush=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A resumed run knows the history that the rules compare with."""
+        return {"rules": self.rules.state_dict(), "troubled": self.troubled}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self.rules.load_state_dict(state_dict["rules"])
+        self.troubled = state_dict["troubled"]

@@ -1,0 +1,118 @@
+"""A run that looks after itself: what a sick one costs, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from lightning_gen import checkpoints, records
+from lightning_gen.cli import main
+from lightning_gen.metrics.extractors import Features
+from lightning_gen.metrics.variety import Yardstick
+from lightning_gen.models.dcgan import DCGAN
+
+SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
+SMALL += ["--kimg", "1.6", "--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--logger", "none"]
+SMALL += ["--watch.every_kimg", "0.016", "--checkpoint.every_kimg", "0.16"]
+
+
+def fit(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["fit", *map(str, arguments)])
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def nan_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch of NaN after 0.8 kimg, until the run is rolled back."""
+    healthy = DCGAN.training_step
+
+    def sick(self: DCGAN, batch: dict[str, Any], batch_idx: int) -> Any:
+        if self.clock.images == 800 and self.rollbacks == 0:
+            batch = {**batch, "image": batch["image"] * float("nan")}
+        return healthy(self, batch, batch_idx)
+
+    monkeypatch.setattr(DCGAN, "training_step", sick)
+
+
+@pytest.mark.usefixtures("nan_once")
+def test_a_nan_stops_the_run_with_code_3_and_says_where(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = fit(*SMALL, "--out", run)
+    assert done.exit_code == 3, done.output + repr(done.exception)
+    assert "stopped by the watch at 0.8" in done.output
+    (event,) = [e for e in events(run) if e["severity"] == "stop"]
+    assert (event["rule"], event["action"]) == ("not-finite", "stop")
+    assert {"images_seen", "rule", "severity", "action", "message", "values"} <= event.keys()
+    assert records.read(run / "metrics.jsonl")[-1]["images_seen"] < 900  # seen within a twentieth of the run
+    healthy = checkpoints.read(run / "checkpoints" / "healthy.ckpt")["state_dict"]
+    assert all(bool(torch.isfinite(v).all()) for v in healthy.values() if isinstance(v, torch.Tensor))
+
+
+@pytest.mark.usefixtures("nan_once")
+def test_a_rollback_goes_on_from_the_last_healthy_checkpoint_at_lower_rates(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = fit(*SMALL, "--watch.action", "rollback", "--out", run)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "rolled back to 0." in done.output
+    last = checkpoints.read(run / "checkpoints" / "last.ckpt")
+    state = last["state_dict"]["_extra_state"]
+    assert (state["images_seen"], state["rollbacks"], state["lr_scale"]) == (1600, 1, 0.5)
+    assert all(bool(torch.isfinite(v).all()) for v in last["state_dict"].values() if isinstance(v, torch.Tensor))
+    kept = records.read(run / "metrics.jsonl")
+    assert [r["images_seen"] for r in kept] == sorted(r["images_seen"] for r in kept)
+    assert kept[-1]["attempt"] == 1
+    assert all(r["loss_d"] is not None for r in kept if "loss_d" in r)  # the sick records are superseded
+
+
+def test_a_run_that_cannot_be_saved_stops_after_its_last_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = DCGAN.training_step
+
+    def always(self: DCGAN, batch: dict[str, Any], batch_idx: int) -> Any:
+        if self.clock.images >= 400:
+            batch = {**batch, "image": batch["image"] * float("nan")}
+        return healthy(self, batch, batch_idx)
+
+    monkeypatch.setattr(DCGAN, "training_step", always)
+    done = fit(*SMALL, "--watch.action", "rollback", "--watch.rollbacks", 2, "--out", tmp_path / "run")
+    assert done.exit_code == 3, done.output + repr(done.exception)
+    assert done.output.count("rolled back to") == 2
+
+
+@pytest.mark.usefixtures("nan_once")
+def test_a_watch_that_only_warns_lets_the_run_go_on(tmp_path: Path) -> None:
+    done = fit(*SMALL, "--watch.action", "warn", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "WARNING  at 0.8" in done.output
+
+
+def test_a_healthy_run_hears_nothing_and_keeps_a_healthy_checkpoint(tmp_path: Path) -> None:
+    done = fit(*SMALL, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "run" / "events.jsonl").exists()
+    healthy = checkpoints.read(tmp_path / "run" / "checkpoints" / "healthy.ckpt")
+    assert healthy["state_dict"]["_extra_state"]["images_seen"] == 1440  # one before the last
+
+
+def test_variety_is_one_for_real_images_and_none_for_copies() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real, other = (
+        Features(torch.randn(400, 16, generator=generator), torch.randn(400, 10, generator=generator)) for _ in range(2)
+    )
+    yardstick = Yardstick.of(real)
+    same = yardstick.compare(other)
+    assert same["diversity"] == pytest.approx(1.0, abs=0.05)
+    assert same["duplicates"] < 0.05
+    assert same["class_spread"] == pytest.approx(1.0, abs=0.05)
+    assert other.logits is not None
+    one = Features(other.features[:1].expand(400, -1), other.logits[:1].expand(400, -1))
+    assert yardstick.compare(one) == {"diversity": 0.0, "duplicates": 1.0, "class_spread": pytest.approx(0.1, abs=0.01)}
