@@ -18,15 +18,12 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightning_gen import jsonl
+
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The records of a run in order, without superseded ones and without a last line that a crash cut short."""
-    kept: list[dict[str, Any]] = []
-    for record in _parse(path):
-        while kept and kept[-1]["attempt"] < record["attempt"] and kept[-1]["images_seen"] >= record["images_seen"]:
-            kept.pop()
-        kept.append(record)
-    return kept
+    return jsonl.current(_parse(path))
 
 
 def next_attempt(path: Path) -> int:
@@ -85,10 +82,4 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _parse(path: Path) -> list[dict[str, Any]]:
-    records = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue  # cut short by a crash in the middle of a write
-    return records
+    return list(jsonl.objects(path.read_bytes().splitlines())) if path.exists() else []

@@ -51,7 +51,7 @@ FREE = ("kimg", "logger", "callbacks", "data.workers", "trainer.accelerator", "t
 OPTIONS = ("--model", "--data", "--preset", "--config", "--out", "--resume", "--logger", "--callback", "--print-config")
 """What `lgen fit` takes besides settings: a misspelt one arrives here, and may be the nearest right name."""
 
-SHARES = {"log": 200, "samples": 20, "metrics": 5, "watch": 200, "checkpoint": 20}
+SHARES = {"log": 200, "samples": 20, "metrics": 5, "watch": 1000, "checkpoint": 20}
 """How many times a callback acts over the budget when its interval is not set."""
 
 

@@ -38,7 +38,7 @@ class Watch(Timed):
     def __init__(
         self,
         every_kimg: float | None = None,
-        looks: PositiveInt = 10,
+        looks: PositiveInt = 25,
         looks_after_kimg: NonNegativeFloat = 10.0,
         samples: PositiveInt = 128,
         action: Literal["warn", "stop", "rollback"] = "stop",

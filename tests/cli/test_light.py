@@ -33,6 +33,7 @@ def lgen(*arguments: str) -> subprocess.CompletedProcess[str]:
         ["models", "--json"],
         ["data"],
         ["extractors"],
+        ["watch", "--help"],
     ],
     ids=" ".join,
 )

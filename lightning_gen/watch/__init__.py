@@ -1,0 +1,9 @@
+"""The health of a run, judged by pure functions over the stream of its own numbers; no torch, no Lightning.
+
+Live, a callback hands each record to `Watch.observe`; offline, `lgen watch` replays a log. Both say the same.
+"""
+
+from lightning_gen.watch.record import Record, Rule, Severity, Verdict
+from lightning_gen.watch.watch import Outcome, Watch, replay, standard
+
+__all__ = ["Outcome", "Record", "Rule", "Severity", "Verdict", "Watch", "replay", "standard"]
