@@ -7,6 +7,9 @@ same for every batch size (Karras et al. 2018, section 6; Karras et al. 2020, ap
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,3 +40,51 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
     torch._foreach_lerp_(ours, theirs, 1.0 - keep)
     for mine, current in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(current)
+
+
+class StandingStatistics:
+    """Batch-norm statistics that belong to a network's present weights, gathered over forward passes for the purpose.
+
+    The running averages of training trail behind the weights, and an averaged network has only those of the weights
+    that it was averaged from. Brock et al. 2019 call these "standing statistics". They are gathered once for each state
+    of the weights and kept here; the network's own buffers, which checkpoints hold, are not touched.
+    """
+
+    def __init__(self) -> None:
+        self._state: tuple[Any, ...] = ()
+        self._found: list[tuple[Tensor, Tensor]] = []
+
+    @contextmanager
+    def of(self, network: nn.Module, passes: Callable[[], Any], *key: Any) -> Iterator[None]:
+        """Inside, the batch norms of `network` use the statistics that they see while `passes` runs it, each pass
+        counting alike. Gathered anew where the weights or `key` have changed. For a network in evaluation mode."""
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        own = [(norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum) for norm in norms]
+        state = (*key, *((id(weight), weight._version) for weight in network.parameters()))
+        try:
+            if state != self._state:
+                self._found = _gather(norms, passes)
+                self._state = state
+            for norm, (mean, var) in zip(norms, self._found, strict=True):
+                norm.running_mean, norm.running_var = mean, var
+            yield
+        finally:
+            for norm, kept in zip(norms, own, strict=True):
+                norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum = kept
+
+
+@torch.no_grad()
+def _gather(norms: list[nn.BatchNorm2d], passes: Callable[[], Any]) -> list[tuple[Tensor, Tensor]]:
+    for norm in norms:
+        assert norm.running_mean is not None
+        norm.running_mean = torch.zeros_like(norm.running_mean)
+        norm.running_var = torch.zeros_like(norm.running_mean)
+        norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=norm.running_mean.device)
+        norm.momentum = None  # an average in which every pass counts alike
+        norm.train()
+    try:
+        passes()
+    finally:
+        for norm in norms:
+            norm.eval()
+    return [(norm.running_mean, norm.running_var) for norm in norms]  # type: ignore[misc]

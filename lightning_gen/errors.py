@@ -18,3 +18,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'progan'?`` for the known name nearest to `word`, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def without_labels(model: str) -> UserError:
+    """What a conditional model raises when the data has no classes."""
+    return UserError(
+        f"{model} draws the class it is asked for, and this data has no labels: take --data shapes, cifar10, mnist or "
+        "fashion-mnist, or a folder with one sub-folder for each class"
+    )

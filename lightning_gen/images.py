@@ -33,6 +33,32 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().clamp(-1, 1).mul(127.5).add_(127.5).round_().to(torch.uint8)
 
 
+def as_stored(samples: Tensor, kind: str) -> Tensor:
+    """What a model drew, as a source of this kind holds it: bytes, or for points the floats that they are.
+
+    Raises:
+        NotFinite: some value is NaN or infinite.
+    """
+    if kind != "points":
+        return to_uint8(samples)
+    if not bool(torch.isfinite(samples).all()):
+        raise NotFinite("the points hold values that are not finite (NaN or infinity)")
+    return samples.float()
+
+
+def scatter(points: Tensor, side: int = 512) -> Tensor:
+    """Points (N, 2) or (N, 2, 1, 1) in [-1, 1] as dots of 3x3 pixels, y upwards: a picture (3, side, side) uint8, which
+    is darker where points lie upon each other. What lies outside is drawn on the border."""
+    x, y = points.flatten(1).float().cpu().clamp(-1, 1).unbind(1)
+    column, row = ((v + 1) / 2 * (side - 3) + 1 for v in (x, -y))
+    count = torch.zeros(side, side)
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            where = ((row.round().long() + down) * side + column.round().long() + right,)
+            count.view(-1).index_put_(where, torch.ones(len(points)), accumulate=True)
+    return ((0.7**count) * 255).to(torch.uint8).expand(3, side, side)
+
+
 def grid(images: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
     """Tile images (N, C, H, W) uint8 row by row into one picture (C, height, width), on a white ground.
 

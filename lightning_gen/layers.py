@@ -56,3 +56,63 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
         statistics.append(deviation.expand(len(members)))
     statistic = torch.cat(statistics).to(x.dtype).view(batch, 1, 1, 1)
     return torch.cat([x, statistic.expand(batch, 1, height, width)], dim=1)
+
+
+class Maxout(nn.Module):
+    """The largest of several linear maps, unit by unit, (B, in) -> (B, out). Goodfellow et al. 2013, section 3."""
+
+    def __init__(self, in_features: int, out_features: int, pieces: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features * pieces)
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        """max_j x^T W_ij + b_ij."""
+        return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
+
+
+def strided_generator(latent_dim: int, width: int, doublings: int, channels: int) -> nn.Sequential:
+    """Latents (B, latent_dim, 1, 1) -> images (B, C, R, R), R = 4 * 2**doublings, in [-1, 1].
+
+    Radford et al. 2016 (DCGAN), figure 1; `width` maps come before the last layer, twice as many before each earlier
+    one.
+    """
+    wide = width << (doublings - 1)
+    layers: list[nn.Module] = [
+        nn.ConvTranspose2d(latent_dim, wide, 4, bias=False),
+        nn.BatchNorm2d(wide),
+        nn.ReLU(inplace=True),
+    ]
+    for _ in range(doublings - 1):
+        layers += [
+            nn.ConvTranspose2d(wide, wide // 2, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(wide // 2),
+            nn.ReLU(inplace=True),
+        ]
+        wide //= 2
+    return nn.Sequential(*layers, nn.ConvTranspose2d(wide, channels, 4, stride=2, padding=1, bias=False), nn.Tanh())
+
+
+def strided_discriminator(width: int, doublings: int, channels: int, norm: bool = True) -> nn.Sequential:
+    """The mirror image: images (B, C, R, R) -> logits (B,). No batch norm on the input layer (section 3), and none at
+    all without `norm`."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1, bias=False), nn.LeakyReLU(0.2, True)]
+    for _ in range(doublings - 1):
+        layers += [
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
+            *([nn.BatchNorm2d(2 * width)] if norm else []),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        width *= 2
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, bias=False), nn.Flatten(0))
+
+
+def normal_weights(layer: nn.Module) -> None:
+    """Weights from N(0, 0.02) (Radford et al. 2016, section 4), biases 0; batch-norm scales around 1, as in its
+    published code. For `network.apply`."""
+    if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, 1.0, 0.02)

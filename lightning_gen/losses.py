@@ -7,7 +7,7 @@ discriminator minimises, `_g` what the generator minimises.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -152,3 +152,21 @@ def lecam(logits_real: Tensor, logits_fake: Tensor, mean_real: Tensor, mean_fake
         mean_fake: a_F, running mean of D(G(z)).
     """
     return (logits_real.float() - mean_fake).square().mean() + (logits_fake.float() - mean_real).square().mean()
+
+
+def orthogonality(weights: Iterable[Tensor]) -> Tensor:
+    """Sum over the weights W of ||W W^T * (1 - I)||_F^2: only the angles between filters count, not their lengths.
+
+    Brock et al. 2019, equation 3, without its beta. Of the two Gram matrices the smaller is taken: where there are more
+    filters than inputs, filters cannot all be orthogonal, but the inputs' columns can.
+
+    Args:
+        weights: (out, ...) each, of at least two dimensions.
+    """
+    total: Tensor | float = 0.0
+    for weight in weights:
+        rows = weight.float().flatten(1)
+        with torch.autocast(rows.device.type, enabled=False):
+            gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+        total = total + (gram - torch.diag(gram.diagonal())).square().sum()
+    return torch.as_tensor(total)

@@ -34,7 +34,7 @@ PROTOCOLS: dict[str, tuple[str, str | None]] = {
 }
 """Extractor and resize that a name stands for: the FID papers', clean-fid's, that of torchmetrics since 1.8, ours."""
 
-METRICS = ("fid", "is", "kid", "prdc", "modes")
+METRICS = ("fid", "is", "kid", "prdc", "modes", "points")
 
 SAMPLES = 10_000
 """Images drawn from a model where nobody says how many."""
@@ -42,7 +42,7 @@ SAMPLES = 10_000
 
 @dataclass
 class Subject:
-    """What is scored: `draw(count, start)` gives images start .. start + count as bytes (count, C, H, W)."""
+    """What is scored: `draw(count, start)` gives images start .. start + count as bytes (count, C, H, W), or points."""
 
     draw: Callable[[int, int], Tensor]
     image_shape: tuple[int, int, int]
@@ -56,6 +56,8 @@ class Subject:
     run: Path | None = None
     """The run directory it came from."""
     notes: list[str] = field(default_factory=list)
+    kind: str = "image"
+    """`image` or `points`, as a data source has it."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,13 @@ def model_subject(
     Raises:
         UserError: no such checkpoint, or raw weights asked of a model that averages nothing.
     """
-    model, _ = checkpoints.load_model(checkpoint, device)
+    model, origin = checkpoints.load_model(checkpoint, device)
+    kind = origin.get("kind", "image")
     if raw and not model.has_averages:
         raise UserError(f"{checkpoint}: its model averages no weights, so there are no other ones")
     options: dict[str, Any] = dict(sampling or {})
     subject = Subject(
-        draw=lambda count, start: images.to_uint8(model.sample(count, seed=seed, start=start, **options)),
+        draw=lambda count, start: images.as_stored(model.sample(count, seed=seed, start=start, **options), kind),
         image_shape=model.image_shape,
         passport={
             "seed": seed,
@@ -97,6 +100,7 @@ def model_subject(
         },
         rounding="nearest",
         run=run_of(checkpoint),
+        kind=kind,
     )
     if raw:
         with model.raw_weights():
@@ -146,7 +150,8 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     A registered source is made at the subject's resolution, with the channels it has.
 
     Raises:
-        UserError: nothing of that name, or no reference named for images that no run made.
+        UserError: nothing of that name, images for points or points for images, or no reference named for images that
+            no run made.
     """
     if named is None:
         if subject.run is None:
@@ -158,7 +163,11 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
         if split is not None:
             settings["split"] = split
         return _made(name, settings)
-    if named in registry.names("data"):
+    registered = named in registry.names("data")
+    kind = registry.load(named, "data").kind if registered else "image"
+    if "points" in (kind, subject.kind) and kind != subject.kind:
+        raise UserError(f"--reference {named}: points compare with points, and images with images")
+    if registered:
         channels, _, side = subject.image_shape
         wanted = {"resolution": side, "channels": channels, **({"split": split} if split else {})}
         return _made(named, wanted)

@@ -5,21 +5,40 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from lightning_gen import registry
+from lightning_gen.data.module import RunData
 from lightning_gen.errors import UserError
 from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.models.progan import Growth, ProGAN
-from lightning_gen.testing import check_model
+from lightning_gen.testing import BATCH, _Outputs, _Pixels, check_model
 
 PUBLISHED = {
     # model, settings: trainable parameters of (generator, discriminator), and where the numbers come from
     ("progan", "paper"): (23_079_115, 23_087_249),  # tkarras networks.py, all toRGB and fromRGB layers
     ("dcgan", "width 64"): (3_576_704, 2_765_568),  # pytorch/examples and lightning-bolts
     ("dcgan", "grey"): (3_574_656, 2_763_520),
+    ("sngan", "paper"): (4_276_739, 1_053_825),  # mimicry sngan_32.py
+    ("wgan-gp", "paper"): (1_204_483, 1_053_825),  # igul222 gan_cifar_resnet.py, unconditional, by hand
+    ("cgan-projection", "paper"): (4_304_387, 1_055_105),  # mimicry cgan_pd_32.py, StudioGAN's log of SNGAN
+    ("biggan", "paper"): (70_433_988, 87_982_370),  # StudioGAN's logs
+    ("biggan", "paper-32"): (9_416_196, 2_415_170),
+    ("stylegan2", "paper"): (30_370_060, 29_012_513),  # stylegan2-ada-pytorch, configuration F
+    ("stylegan2", "256"): (24_767_458, 24_001_089),  # the same, its paper256
+    ("r3gan", "paper"): (20_781_952, 21_280_512),  # the presets of R3GAN's train.py
+    ("r3gan", "ffhq-256"): (23_057_952, 23_009_568),
+    ("r3gan", "imagenet-64"): (103_570_432, 107_205_120),
 }
-SETTINGS = {"paper": ProGAN.presets["paper"], "width 64": {}, "grey": {"image_shape": (1, 64, 64)}}
+IMAGENET_64 = {"image_shape": (3, 64, 64), "num_classes": 1000, "conditional": True}
+SETTINGS = {
+    "width 64": {},
+    "grey": {"image_shape": (1, 64, 64)},
+    "256": {"image_shape": (3, 256, 256), "width_base": 16384},
+    "ffhq-256": {"image_shape": (3, 256, 256)},
+    "imagenet-64": {**IMAGENET_64, "width": 1536, "width_base": 1536 * 64, "group_width": 32},
+}
 
 
 def trainable(network: torch.nn.Module) -> int:
@@ -31,10 +50,39 @@ def test_a_registered_model_keeps_the_contract(name: str) -> None:
     check_model(name)
 
 
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_a_registered_model_stays_finite_in_bf16(name: str) -> None:
+    cls = registry.load(name)
+    torch.manual_seed(0)
+    model, outputs = cls(**cls.presets["quick"]), _Outputs()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision="bf16-mixed",
+        max_epochs=-1,
+        max_steps=2,
+        logger=False,
+        callbacks=[outputs],
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = RunData(_Pixels(model.image_shape, model.num_classes), BATCH, model.critic_steps, seed=0)
+    trainer.fit(model, datamodule=data)
+    assert len(outputs.steps) == 2
+    for values in outputs.steps:
+        for key, value in values.items():
+            assert torch.isfinite(value).all(), key
+            assert not key.startswith("loss") or value.dtype == torch.float32, f"{key} is not float32"
+    assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in model.parameters())
+    assert torch.isfinite(model.sample(2)).all()
+
+
 @pytest.mark.parametrize(("name", "settings"), PUBLISHED)
 def test_parameter_counts_are_the_published_ones(name: str, settings: str) -> None:
     with torch.device("meta"):
-        model = registry.load(name)(**SETTINGS[settings])
+        cls = registry.load(name)
+        model = cls(**(cls.presets[settings] if settings in cls.presets else SETTINGS[settings]))
     assert (trainable(model.generator), trainable(model.discriminator)) == PUBLISHED[name, settings]
 
 

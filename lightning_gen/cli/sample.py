@@ -48,11 +48,15 @@ def command(
         raise UserError(f"{origin['model']} is not conditional: --label means nothing to it")
     if label is not None and label >= model.num_classes:
         raise UserError(f"--label {label}: the model knows classes 0 to {model.num_classes - 1}")
+    kind = origin.get("kind", "image")
+    if kind == "points" and out is not None:
+        raise UserError(f"{origin['model']} draws points of the plane: --grid FILE shows them all in one picture")
     drawn = []
     for first in track(range(0, n, batch_size), description="drawing", disable=n <= batch_size, transient=True):
         count = min(batch_size, n - first)
         condition = None if label is None else {"label": torch.full((count,), label)}
-        drawn.append(images.to_uint8(model.sample(count, seed=seed, start=start + first, condition=condition)).cpu())
+        sample = model.sample(count, seed=seed, start=start + first, condition=condition)
+        drawn.append(images.as_stored(sample, kind).cpu())
     pixels = torch.cat(drawn)
     try:
         if out is not None:
@@ -60,7 +64,8 @@ def command(
                 images.save_png(image, Path(out) / f"{start + i:06d}.png")
             click.echo(f"{n} images in {out}")
         if grid is not None:
-            images.save_png(images.enlarge(images.grid(pixels)), Path(grid))
+            sheet = images.scatter(pixels) if kind == "points" else images.enlarge(images.grid(pixels))
+            images.save_png(sheet, Path(grid))
             click.echo(f"{grid}")
     except OSError as reason:
         raise UserError(f"cannot write {reason.filename}: {reason.strerror}") from reason

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Batch = dict[str, Any]
-"""`image` (B, C, H, W) uint8; `label` (B,) int64; paired, unpaired and other kinds add keys of their own."""
+"""`image` (B, C, H, W), uint8 or for points float32; `label` (B,) int64; paired, unpaired and other kinds add keys."""
 
 
 class Source(ABC):
@@ -45,7 +45,10 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, indices: np.ndarray) -> Batch:
-        """The rows `indices` (B,) int64, in that order, as tensors: `image` uint8 (B, *image_shape), `label` int64."""
+        """The rows `indices` (B,) int64, in that order, as tensors: `image` uint8 (B, *image_shape), `label` int64.
+
+        The `image` of a point is float32, in about [-1, 1].
+        """
 
     @abstractmethod
     def digest(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
 from torch import Tensor
 
 from lightning_gen.metrics.evaluation import Panel
@@ -22,9 +23,10 @@ class Inspection:
         self._seen: set[bytes] = set()
 
     def look(self, pixels: Tensor) -> Tensor:
-        """Count `pixels`, (N, C, H, W) uint8, and pass them on."""
-        flat = pixels.flatten(2)
-        self.constant += int((flat.amax(2) == flat.amin(2)).all(1).sum())
+        """Count `pixels`, (N, C, H, W) uint8, or points, and pass them on."""
+        if pixels.dtype == torch.uint8:  # points have one pixel each
+            flat = pixels.flatten(2)
+            self.constant += int((flat.amax(2) == flat.amin(2)).all(1).sum())
         self.count += len(pixels)
         self._seen.update(
             hashlib.blake2b(row.tobytes(), digest_size=12).digest() for row in pixels.cpu().contiguous().numpy()

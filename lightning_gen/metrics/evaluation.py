@@ -38,7 +38,9 @@ class Panel:
         panel = cls(Reference(source, extractor, progress), [])
         for name in names:
             score_class = registry.load(name, "metrics")
-            if reason := score_class.unfit(source, extractor):
+            if source.kind == "points" and score_class.needs != {"pixels"}:
+                panel.left_out[name] = "an extractor sees pictures, not points"
+            elif reason := score_class.unfit(source, extractor):
                 panel.left_out[name] = reason
             else:
                 panel.scores.append(score_class(panel.reference))
@@ -54,6 +56,13 @@ class Panel:
         """What the scores want of the generated images."""
         return frozenset[Kind]().union(*(score.needs for score in self.scores))
 
+    def look(self, pixels: Tensor) -> Features:
+        """What the extractor says of a block of images; it does not see points."""
+        if self.reference.source.kind == "points":
+            return Features(torch.empty(len(pixels), 0), None)
+        features: Features = self.extractor(pixels)
+        return features
+
     def prepare(self) -> None:
         """Compute or load what the scores want of the reference."""
         for score in self.scores:
@@ -65,11 +74,13 @@ class Panel:
         for score in self.scores:
             settings |= score.settings(n)
         source = self.reference.source
+        extractor = (self.extractor.name, self.extractor.weights_digest, self.extractor.resize)
+        name, weights_digest, resize = ("none", "", "none") if source.kind == "points" else extractor
         return Passport(
-            extractor=self.extractor.name,
-            weights_digest=self.extractor.weights_digest,
-            resize=self.extractor.resize,
-            rounding=rounding,
+            extractor=name,
+            weights_digest=weights_digest,
+            resize=resize,
+            rounding="none" if source.kind == "points" else rounding,
             n_fake=n,
             reference_digest=source.digest(),
             n_reference=len(source),
@@ -91,7 +102,7 @@ def evaluate(
     score is ever averaged over ranks and no image counted twice.
 
     Args:
-        draw: `draw(count, start)` gives images start .. start + count, (count, C, H, W) uint8.
+        draw: `draw(count, start)` gives images start .. start + count, (count, C, H, W) uint8; points are floats.
         panels: What to compute; all see the same images.
         n: Number of images.
         progress: Shows how far it is.
@@ -127,7 +138,7 @@ def _see(draw: Callable[[int, int], Tensor], panels: Sequence[Panel], block: Seq
         pixels = draw(len(block), block[0])
     except NotFinite as failure:
         return failure
-    return [(panel.extractor(pixels), pixels) for panel in panels]
+    return [(panel.look(pixels), pixels) for panel in panels]
 
 
 def _of_all_ranks(seen: Seen | NotFinite, ranks: int) -> list[Any]:

@@ -33,7 +33,7 @@ class FeatureSet:
         self._rows: dict[str, Tensor] = {}
 
     def add(self, found: Features, pixels: Tensor) -> None:
-        """Take in what the extractor said of `pixels`, (B, C, H, W) uint8."""
+        """Take in what the extractor said of `pixels`, (B, C, H, W) uint8; of points, (B, 2, 1, 1) float32, nothing."""
         if len(pixels) == 0:
             return
         if "statistics" in self.needs:
@@ -70,5 +70,5 @@ class FeatureSet:
 
     @property
     def pixels(self) -> Tensor:
-        """(count, C, H, W) uint8."""
+        """(count, C, H, W) uint8; of points float32."""
         return self._rows["pixels"][: self.count]

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+from lightning_gen.data import points
 from lightning_gen.data.source import Source
 from lightning_gen.metrics.extractors import Extractor
 from lightning_gen.metrics.features import FeatureSet, Kind
@@ -150,3 +151,20 @@ class ModeCoverage(Score):
         from lightning_gen.data import decoder  # renders its templates when it is imported
 
         return decoder.score(generated.pixels)
+
+
+class PointCoverage(Score):
+    """On `points`: modes with a sample within three deviations, and the share of samples that are so near to one."""
+
+    needs = frozenset({"pixels"})
+
+    @classmethod
+    def unfit(cls, source: Source, extractor: Extractor) -> str:
+        """Only `points` has known centres."""
+        return "" if isinstance(source, points.Points) else "only the data `points` has known centres"
+
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
+        """{"modes_covered": of 8 or 25, "high_quality": share}."""
+        source = self.reference.source
+        assert isinstance(source, points.Points)
+        return points.modes_covered(generated.pixels, source.layout)

@@ -10,42 +10,12 @@ from typing import Any, ClassVar
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_gen.errors import UserError
+from lightning_gen.layers import normal_weights, strided_discriminator, strided_generator
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
-
-
-def generator(latent_dim: int, width: int, doublings: int, channels: int) -> nn.Sequential:
-    """Figure 1: latents (B, latent_dim, 1, 1) -> images (B, C, R, R), R = 4 * 2**doublings, in [-1, 1]."""
-    wide = width << (doublings - 1)
-    layers: list[nn.Module] = [
-        nn.ConvTranspose2d(latent_dim, wide, 4, bias=False),
-        nn.BatchNorm2d(wide),
-        nn.ReLU(inplace=True),
-    ]
-    for _ in range(doublings - 1):
-        layers += [
-            nn.ConvTranspose2d(wide, wide // 2, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(wide // 2),
-            nn.ReLU(inplace=True),
-        ]
-        wide //= 2
-    return nn.Sequential(*layers, nn.ConvTranspose2d(wide, channels, 4, stride=2, padding=1, bias=False), nn.Tanh())
-
-
-def discriminator(width: int, doublings: int, channels: int) -> nn.Sequential:
-    """The mirror image: images (B, C, R, R) -> logits (B,). No batch norm on the input layer (section 3)."""
-    layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1, bias=False), nn.LeakyReLU(0.2, True)]
-    for _ in range(doublings - 1):
-        layers += [
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(2 * width),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-        width *= 2
-    return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, bias=False), nn.Flatten(0))
 
 
 class DCGAN(GenerativeModule):
@@ -106,18 +76,10 @@ class DCGAN(GenerativeModule):
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
         doublings = int(math.log2(resolution)) - 2
-        self.generator = generator(latent_dim, width, doublings, channels)
-        self.discriminator = discriminator(width, doublings, channels)
-        self.apply(self.initialise)
+        self.generator = strided_generator(latent_dim, width, doublings, channels)
+        self.discriminator = strided_discriminator(width, doublings, channels)
+        self.apply(normal_weights)
         self.average("generator", ema_halflife_kimg)
-
-    @staticmethod
-    def initialise(layer: nn.Module) -> None:
-        """Weights from N(0, 0.02) (section 4); batch-norm scales around 1, as in the published code."""
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(layer.weight, 0.0, 0.02)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.weight, 1.0, 0.02)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [
@@ -131,14 +93,15 @@ class DCGAN(GenerativeModule):
             with self.update(opt_d) as step_d:
                 fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
                 real.requires_grad_(self.hparams.penalty > 0)
-                logits_real, logits_fake = self.discriminator(self.noisy(real)), self.discriminator(self.noisy(fake))
+                logits_real = self.discriminator(self.noisy(self.augmented(real)))
+                logits_fake = self.discriminator(self.noisy(self.augmented(fake)))
                 loss_d = minimax_d(logits_real, logits_fake)
                 if self.hparams.penalty > 0:
                     loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
                 step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
             fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-            loss_g = non_saturating_g(self.discriminator(self.noisy(fake)))
+            loss_g = non_saturating_g(self.discriminator(self.noisy(self.augmented(fake))))
             step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),

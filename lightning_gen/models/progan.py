@@ -187,9 +187,9 @@ class ProGAN(GenerativeModule):
         opt_d, opt_g = self.optimizers()
         stage, alpha = self.growth.at(self.clock.images)
         for real in batch["image"].chunk(self.critic_steps):
-            real = self.shrink(real, stage, alpha)
             with self.update(opt_d) as step_d:
-                fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+                real = self.augmented(self.shrink(real, stage, alpha))
+                fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim), stage, alpha))
                 logits_real = self.discriminator(real, stage, alpha)
                 logits_fake = self.discriminator(fake, stage, alpha)
                 slope = gradient_penalty(
@@ -203,7 +203,7 @@ class ProGAN(GenerativeModule):
                 step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
             fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
-            loss_g = wasserstein_g(self.discriminator(fake, stage, alpha))
+            loss_g = wasserstein_g(self.discriminator(self.augmented(fake), stage, alpha))
             step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
