@@ -60,7 +60,7 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as reason:  # a damaged zip raises half a dozen different types
-        others = sorted(p.name for p in path.parent.glob("*.ckpt") if p.name != path.name)
+        others = sorted(p.name for p in path.parent.glob("*.ckpt") if p.name != path.name and p.name[0] != ".")
         advice = f"\nbeside it there is {' and '.join(others)}" if others else ""
         # torch's own words would advise to load the file as code
         raise UserError(f"the checkpoint {path} is damaged or not a checkpoint{advice}") from reason
@@ -97,7 +97,7 @@ def roll_back(folder: Path, cut: float) -> int:
     state["rollbacks"] = max(state["rollbacks"], latest["rollbacks"]) + 1
     state["lr_scale"] = min(state["lr_scale"], latest["lr_scale"]) * cut
     AtomicCheckpointIO().save_checkpoint(healthy, folder / "last.ckpt")
-    (folder / "candidate.ckpt").unlink(missing_ok=True)
+    (folder / ".candidate.ckpt").unlink(missing_ok=True)
     return int(state["images_seen"])
 
 

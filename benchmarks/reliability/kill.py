@@ -78,7 +78,13 @@ def trial(model: str, run: Path, seconds: float) -> tuple[bool, str]:
     killed = finish(child) == -signal.SIGKILL
     folder = run / "checkpoints"
     left = [path.name for path in folder.iterdir()] if folder.exists() else []
-    when = "after its end" if not killed else "in a write" if any(n.startswith(".") for n in left) else "between writes"
+    when = (
+        "after its end"
+        if not killed
+        else "in a write"
+        if any(n.startswith((".last", ".best")) for n in left)
+        else "between writes"
+    )
     if not left:
         when = "before its first checkpoint"
     resumed = ["--resume", str(run)] if (run / "run.yaml").exists() else [*RUNS[model], *SETTINGS, "--out", str(run)]

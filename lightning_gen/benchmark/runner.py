@@ -78,8 +78,9 @@ def _train(row: Row, run: Path) -> None:
     with log.open("a", encoding="utf-8") as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     if code:
-        last = ([line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()] or ["no output"])[-1]
-        raise UserError(f"lgen fit ended with code {code}: {last.strip()}")
+        said = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()] or ["no output"]
+        verdicts = [line for line in said if line.startswith("stopped by the watch")]
+        raise UserError(verdicts[-1] if verdicts else f"lgen fit ended with code {code}: {said[-1]}")
 
 
 def _images_trained(run: Path) -> int:

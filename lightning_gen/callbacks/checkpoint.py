@@ -54,7 +54,7 @@ class Checkpoint(Timed):
         watch = next((c for c in trainer.callbacks if isinstance(c, Watch)), None)  # type: ignore[attr-defined]
         if watch is None or watch.every_kimg <= 0:
             return
-        candidate = folder / "candidate.ckpt"
+        candidate = folder / ".candidate.ckpt"
         if watch.troubled:
             candidate.unlink(missing_ok=True)
         elif candidate.exists():

@@ -180,6 +180,7 @@ class BigGAN(GenerativeModule):
             "width": 10,
             "lr": 1e-3,
             "discriminator_lr": 1e-3,
+            "betas": (0.0, 0.99),
             "critic_steps": 1,
             "standing": 4,
             "ema_halflife_kimg": 5.0,

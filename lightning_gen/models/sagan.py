@@ -123,6 +123,7 @@ class SAGAN(GenerativeModule):
             "width": 10,
             "lr": 1e-3,
             "discriminator_lr": 1e-3,
+            "betas": (0.0, 0.99),
             "ema_halflife_kimg": 5.0,
         },
     }

@@ -90,6 +90,8 @@ class ModulatedConv2d(nn.Module):
 class StyledLayer(nn.Module):
     """Figure 2d: modulated convolution, noise of a learned strength, bias, activation."""
 
+    noise: Tensor
+
     def __init__(self, in_channels: int, out_channels: int, style_dim: int, resolution: int, up: bool):
         super().__init__()
         self.conv = ModulatedConv2d(in_channels, out_channels, 3, style_dim, up=up)
@@ -122,6 +124,8 @@ class Generator(nn.Module):
     A layer of the synthesis network takes one style; an image's styles are (layers, style_dim), 2 log2(R) - 2 layers.
     """
 
+    mean_style: Tensor
+
     def __init__(self, latent_dim: int, mapping_layers: int, widths: list[int], channels: int):
         super().__init__()
         self.mapping = nn.ModuleList(EqualizedLinear(latent_dim, latent_dim, gain=1.0) for _ in range(mapping_layers))
@@ -142,9 +146,9 @@ class Generator(nn.Module):
             w = activation(layer(w))
         return w
 
-    def noise_shapes(self) -> list[tuple[int, int, int]]:
+    def noise_shapes(self) -> list[tuple[int, ...]]:
         """What each layer adds to an image, (1, R, R)."""
-        return [tuple(layer.noise.shape[1:]) for layer in self.layers]
+        return [(1, *layer.get_buffer("noise").shape[2:]) for layer in self.layers]
 
     def synthesise(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """The synthesis network g: styles (B, layers, latent_dim) and the layers' noise, (B, 1, R, R) each, to images;
@@ -254,6 +258,8 @@ class StyleGAN2(GenerativeModule):
         "paper": {"kimg": 25000, "data.batch_size": 32},
         "quick": {"kimg": 100, "data.batch_size": 16, "update.lr_decay": 0.4},
     }
+
+    mean_length: Tensor
 
     def __init__(
         self,

@@ -85,6 +85,7 @@ class WGANGP(GenerativeModule):
             "width": 32,
             "critic_width": 32,
             "lr": 1e-3,
+            "betas": (0.0, 0.99),
             "critic_steps": 2,
             "ema_halflife_kimg": 5.0,
         },

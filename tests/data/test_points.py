@@ -129,7 +129,18 @@ def test_a_run_on_points_is_scored_shown_and_sampled(tmp_path: Path):
     run = tmp_path / "run"
     settings = ("--kimg", "4", "--data.batch_size", "100", "--metrics.samples", "500", "--trainer.accelerator", "cpu")
     said = lgen(
-        "fit", "--model", "gan", "--preset", "points", "--data", "points", "--out", str(run), "--logger", "none", *settings
+        "fit",
+        "--model",
+        "gan",
+        "--preset",
+        "points",
+        "--data",
+        "points",
+        "--out",
+        str(run),
+        "--logger",
+        "none",
+        *settings,
     )
     assert "modes_covered" in said
     assert "left out" not in said
