@@ -43,7 +43,7 @@ class AugmentOptions:
         kind: ``none``; ``diffaugment`` (Zhao et al. 2020: colour, translation, cutout); ``ada`` (Karras et al. 2020:
             a longer list, applied with a probability that follows the discriminator's overfitting).
         target: For ada, the mean sign of D on real images that is aimed at.
-        speed_kimg: For ada, thousands of images over which the probability can go from 0 to 1; ``.inf`` keeps it at
+        speed_kimg: For ada, thousands of images over which the probability can go from 0 to 1; ``inf`` keeps it at
             `start`, as a critic needs whose sign means nothing (Wasserstein, relativistic).
         start: For ada, the probability at the start of the run.
     """

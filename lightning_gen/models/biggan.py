@@ -175,8 +175,8 @@ class BigGAN(GenerativeModule):
         "paper-32": {"image_shape": (3, 32, 32), "num_classes": 10, "ema_halflife_kimg": 1400.0},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 64,
-            "class_dim": 32,
+            "latent_dim": 32,
+            "class_dim": 64,
             "width": 10,
             "lr": 1e-3,
             "discriminator_lr": 1e-3,

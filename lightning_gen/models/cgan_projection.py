@@ -118,7 +118,7 @@ class ProjectionGAN(GenerativeModule):
             "image_shape": (3, 32, 32),
             "latent_dim": 64,
             "width": 32,
-            "discriminator_width": 16,
+            "discriminator_width": 32,
             "lr": 1e-3,
             "betas": (0.0, 0.99),
             "critic_steps": 1,
