@@ -34,6 +34,7 @@ class Generator(nn.Module):
         self.pixels = nn.Linear(width, math.prod(image_shape))
         self.dropout = nn.Dropout(dropout)
         self.shape = nn.Unflatten(1, image_shape)
+        nn.init.normal_(self.label.weight)  # one-hot inputs: as an embedding's, else the images drown them
 
     def forward(self, latents: Tensor, label: Tensor) -> Tensor:
         y = F.one_hot(label, self.num_classes).to(latents.dtype)
@@ -57,6 +58,7 @@ class Discriminator(nn.Module):
         self.joint = Maxout(width + beside, width, pieces=4)
         self.logit = nn.Linear(width, 1)
         self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.label.linear.weight)
 
     def forward(self, images: Tensor, label: Tensor) -> Tensor:
         y = F.one_hot(label, self.num_classes).to(images.dtype)
@@ -95,10 +97,10 @@ class CGAN(GenerativeModule):
             "num_classes": 48,
             "latent_dim": 64,
             "width": 240,
-            "discriminator_width": 72,
+            "discriminator_width": 192,
             "dropout": 0.0,
             "optimizer": "adam",
-            "lr": 2e-3,
+            "lr": 1e-3,
             "penalty": 0.1,
             "ema_halflife_kimg": 5.0,
         },

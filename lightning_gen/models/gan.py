@@ -95,7 +95,7 @@ class GAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 100},
         "quick": {"kimg": 400, "data.batch_size": 64, "update.lr_decay": 0.5},
-        "points": {"kimg": 5000, "data.batch_size": 512},
+        "points": {"kimg": 2000, "data.batch_size": 512},
     }
 
     def __init__(
