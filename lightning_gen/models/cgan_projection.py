@@ -120,7 +120,7 @@ class ProjectionGAN(GenerativeModule):
             "width": 32,
             "discriminator_width": 32,
             "lr": 1e-3,
-            "betas": (0.0, 0.99),
+            "betas": (0.0, 0.9),
             "critic_steps": 1,
             "ema_halflife_kimg": 5.0,
         },
