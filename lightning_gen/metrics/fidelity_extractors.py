@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import weights as files
@@ -54,6 +55,7 @@ class PublishedExtractor(Extractor):
             self.register_buffer(part, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
+        self.to(memory_format=torch.channels_last)  # half as fast again on a CPU
 
     @classmethod
     def at_hand(cls) -> bool:
@@ -92,14 +94,24 @@ class InceptionV3Compat(PublishedExtractor):
     scaling = (128.0,) * 3, (128.0,) * 3
 
     def build(self, state: dict[str, Tensor]) -> nn.Module:
-        """torch-fidelity's constructor wants a file, and unpickles whatever is in it: it gets plain tensors."""
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # two seconds to import
+        """torch-fidelity's constructor wants a file, and unpickles whatever is in it: it gets plain tensors.
+
+        Batch norms whose statistics are fixed are part of the convolution before them: one pass over memory less.
+        """
+        from torch_fidelity.feature_extractor_inceptionv3 import (  # two seconds to import
+            BasicConv2d,
+            FeatureExtractorInceptionV3,
+        )
 
         plain = io.BytesIO()
         torch.save(state, plain)
         plain.seek(0)
         with torch.random.fork_rng(devices=[]):  # its layers draw random weights before the real ones come
-            return FeatureExtractorInceptionV3(self.name, ["2048"], feature_extractor_weights_path=plain)
+            net = FeatureExtractorInceptionV3(self.name, ["2048"], feature_extractor_weights_path=plain)
+        for unit in net.eval().modules():
+            if isinstance(unit, BasicConv2d):
+                unit.conv, unit.bn = fuse_conv_bn_eval(unit.conv, unit.bn), nn.Identity()
+        return net
 
     def run(self, x: Tensor) -> Features:
         """The layers, which are registered in the order they run; their own `forward` takes no resized pictures."""

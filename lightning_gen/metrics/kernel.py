@@ -6,15 +6,19 @@ maximum mean discrepancy (Gretton et al. 2012, equation 3) with the kernel k(x, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.checks import as_pair
 
-_STRIP = 256
-"""Rows of a product at a time where only the half above the diagonal is wanted: few enough to waste little of it."""
+_STRIP = 512
+"""Rows and columns of a product at a time: few enough that the half below a diagonal wastes little, and that memory
+stays small."""
 
 
 def kernel_distance(
@@ -49,30 +53,48 @@ def kernel_distance(
             f"use more images or a subset_size of at most {smaller} (which is then part of the score's protocol)"
         )
     rng = np.random.RandomState(seed)
-    estimates = []
-    for _ in range(subsets):
-        chosen_a = torch.from_numpy(rng.choice(len(a), subset_size, replace=False))
-        chosen_b = torch.from_numpy(rng.choice(len(b), subset_size, replace=False))
-        estimates.append(_squared_mmd(a[chosen_a.to(a.device)].double(), b[chosen_b.to(b.device)].double()))
-    return {"mean": float(np.mean(estimates)), "std": float(np.std(estimates))}
+    chosen = [
+        (rng.choice(len(a), subset_size, replace=False), rng.choice(len(b), subset_size, replace=False))
+        for _ in range(subsets)
+    ]
+    in_a, in_b = _members([rows for rows, _ in chosen], a), _members([rows for _, rows in chosen], b)
+    within = _sums(a, a, in_a, in_a) + _sums(b, b, in_b, in_b)
+    estimates = within / (subset_size * (subset_size - 1)) - 2 * _sums(a, b, in_a, in_b) / subset_size**2
+    return {"mean": float(estimates.mean()), "std": float(estimates.std(correction=0))}
 
 
-def _squared_mmd(x: Tensor, y: Tensor) -> float:
-    """The unbiased estimate for x, y (m, D) float64: the diagonals of k(x, x) and k(y, y) are left out."""
-    m = len(x)
-    within = (_sum_of_pairs(x) + _sum_of_pairs(y)) / (m * (m - 1))
-    return float(within - 2 * _kernel(x, y).mean())
+def _members(chosen: Sequence[NDArray[np.int64]], features: Tensor) -> Tensor:
+    """Which rows of `features` (N, D) each subset holds, (subsets, N) bool."""
+    members = torch.zeros(len(chosen), len(features), dtype=torch.bool)
+    members.scatter_(1, torch.from_numpy(np.stack(chosen)), True)
+    return members.to(features.device)
 
 
-def _sum_of_pairs(x: Tensor) -> Tensor:
-    """Sum of k(x_i, x_j) over i != j: twice that over i < j, whose products are half the work."""
-    total = x.new_zeros(())
-    for start in range(0, len(x), _STRIP):
-        strip = _kernel(x[start : start + _STRIP], x[start:])
-        total += strip.triu_(1).sum()
-    return 2 * total
+def _sums(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
+    """For each subset, the sum of k(x_i, y_j) over its pairs, without those of i = j where `x` is `y`: (subsets,).
+
+    Subsets overlap: where all pairs of the two sets are fewer than those of all subsets together, each pair's kernel
+    is computed once and counted for every subset that holds both.
+    """
+    if len(x) * len(y) <= int(in_x.sum()) * int(in_y[0].sum()):
+        return _sums_of_members(x, y, in_x, in_y)
+    sums = []
+    for row_x, row_y in zip(in_x, in_y, strict=True):
+        part = x[row_x]
+        other = part if x is y else y[row_y]  # `_sums_of_members` knows a set by its identity
+        all_x, all_y = (torch.ones(1, len(rows), dtype=torch.bool, device=x.device) for rows in (part, other))
+        sums.append(_sums_of_members(part, other, all_x, all_y))
+    return torch.cat(sums)
 
 
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(x·y / D + 1)³ for all pairs, (m, n)."""
-    return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
+def _sums_of_members(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
+    """`_sums` by way of every pair of `x` and `y`; of a set with itself half of them, the kernel is symmetric."""
+    total = torch.zeros(len(in_x), dtype=torch.float64, device=x.device)
+    for i in range(0, len(x), _STRIP):
+        rows, rows_in = x[i : i + _STRIP].double(), in_x[:, i : i + _STRIP].double()
+        for j in range(i if x is y else 0, len(y), _STRIP):
+            kernel = (rows @ y[j : j + _STRIP].double().T).div_(x.shape[1]).add_(1).pow_(3)
+            if x is y:
+                kernel = 2 * kernel if j > i else kernel.triu_(1).mul_(2)
+            total += torch.sum((rows_in @ kernel) * in_y[:, j : j + _STRIP], dim=1)
+    return total

@@ -148,6 +148,19 @@ def test_kernel_distance_of_whole_sets_by_hand():
     assert got == {"mean": pytest.approx(want), "std": pytest.approx(0, abs=1e-12)}
 
 
+@pytest.mark.parametrize("subsets", [2, 60], ids=["pairs of the subsets", "pairs of the whole sets"])
+def test_kernel_distance_counts_each_subsets_own_pairs(subsets):
+    a, b, size = torch.rand(13, 4, dtype=torch.float64), torch.rand(17, 4, dtype=torch.float64) + 0.3, 5
+    rng, want = np.random.RandomState(3), []
+    for _ in range(subsets):
+        x, y = a[rng.choice(13, size, replace=False)], b[rng.choice(17, size, replace=False)]
+        xx, yy, xy = ((p @ q.T / 4 + 1) ** 3 for p, q in ((x, x), (y, y), (x, y)))
+        off = (xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (size * (size - 1))
+        want.append(float(off - 2 * xy.mean()))
+    found = kernel_distance(a, b, subsets, size, seed=3)
+    assert found == pytest.approx({"mean": np.mean(want), "std": np.std(want)}, rel=1e-9)
+
+
 def test_kernel_distance_is_unbiased_and_seeded():
     a, b = normal(0, 2000, 4), normal(1, 2000, 4)
     same = kernel_distance(a, b, subset_size=200)
