@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +107,38 @@ def strided_discriminator(width: int, doublings: int, channels: int, norm: bool 
         ]
         width *= 2
     return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, bias=False), nn.Flatten(0))
+
+
+def encoder(image_shape: tuple[int, int, int], widths: Sequence[int], hidden: Sequence[int], out: int) -> nn.Sequential:
+    """Images (B, *image_shape) -> (B, out): a convolution of stride 2 for each of `widths`, a dense layer for each of
+    `hidden`, ReLU after each, and a last dense layer without. Without `widths` it is the papers' dense network."""
+    channels, height, width = image_shape
+    layers: list[nn.Module] = []
+    for wide in widths:
+        layers += [nn.Conv2d(channels, wide, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
+        channels, height, width = wide, height // 2, width // 2
+    sizes = [channels * height * width, *hidden, out]
+    return nn.Sequential(*layers, nn.Flatten(), *_dense(sizes))
+
+
+def decoder(
+    image_shape: tuple[int, int, int], widths: Sequence[int], hidden: Sequence[int], into: int
+) -> nn.Sequential:
+    """The mirror image of `encoder`: latents (B, into) -> (B, *image_shape), any real number."""
+    channels, height, width = image_shape
+    chain = [channels, *widths]
+    deepest = (chain[-1], height >> len(widths), width >> len(widths))
+    layers = [*_dense([into, *reversed(hidden), math.prod(deepest)]), nn.Unflatten(1, deepest)]
+    for wide, narrow in itertools.pairwise(reversed(chain)):
+        layers += [nn.ReLU(inplace=True), nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)]
+    return nn.Sequential(*layers)
+
+
+def _dense(sizes: Sequence[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for narrow, wide in itertools.pairwise(sizes):
+        layers += [nn.Linear(narrow, wide), nn.ReLU(inplace=True)]
+    return layers[:-1]
 
 
 def normal_weights(layer: nn.Module) -> None:

@@ -17,6 +17,12 @@ noise and `sample`, so that every model is sampled, scored, saved and resumed in
                 step_d.backward(loss_d)                               # the step is taken when the block ends
             ...
             return self.step_output(len(real), loss_d=loss_d, loss_g=loss_g, grad_norm_d=step_d.grad_norm)
+
+A model with one loss leaves the update to Lightning: it sets `automatic_optimization`, returns one optimizer, and its
+step is the loss alone. Schedule, clipping, averages and the clock are the same.
+
+        def training_step(self, batch, batch_idx):
+            return self.step_output(len(batch["image"]), loss=self.network(batch["image"]))
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from torch.optim import Optimizer
 from lightning_gen import ema, images, noise
 from lightning_gen.augment import Augment
 from lightning_gen.clock import Clock
+from lightning_gen.errors import UserError
 from lightning_gen.update import Update, UpdateOptions
 
 BLOCK = 64
@@ -52,6 +59,10 @@ class StepOutput(TypedDict, total=False):
     the watcher that needs it. Scalars, except the logits, (B,) or (B, 1)."""
 
     loss: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    perplexity: Tensor
+    grad_norm: Tensor
     loss_d: Tensor
     loss_g: Tensor
     logits_real: Tensor
@@ -76,6 +87,8 @@ class GenerativeModule(pl.LightningModule):
     """Discriminator updates for each generator update; `training_step` is handed this many batches in one."""
     latent_dim: int
     """Length of the latent vector, where the model has one."""
+    levels: int = 256
+    """Values of one number of an image that `likelihood` tells apart: those of a byte, or 2 for black and white."""
     num_classes: int = 0
     """Classes that a conditional model takes as `label`; 0 for an unconditional one."""
 
@@ -102,6 +115,8 @@ class GenerativeModule(pl.LightningModule):
         self._noise = torch.Generator()
         self._counted = False
         self._update: Update | None = None
+        self._seen = 0  # by a step of automatic optimization that has not been taken yet
+        self._grad_norm = torch.zeros(())
 
     # -- what a model writes -------------------------------------------------------------------------------------
 
@@ -116,6 +131,17 @@ class GenerativeModule(pl.LightningModule):
         Typed keyword options (such as ``truncation: float = 1.0``) become options of `lgen sample`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it generates")
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (B, latent_dim) that `generate` makes these images (B, *image_shape) from, where the model knows."""
+        raise UserError("the model has no encoder: `lgen project` searches for the latent of an image")
+
+    def likelihood(self, batch: dict[str, Any], samples: int) -> dict[str, Tensor]:
+        """What the model says of images: values (B,) in nats, `nll` (their negative log-likelihood) or what bounds it.
+
+        Noise comes from `randn` and `rand`; `samples` is how many draws an estimate may take.
+        """
+        raise UserError("the model gives images no likelihood")
 
     # -- one update of one optimizer -----------------------------------------------------------------------------
 
@@ -136,44 +162,78 @@ class GenerativeModule(pl.LightningModule):
             optimizer._on_before_step = lambda: profiler.start("optimizer_step")
             optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
         self._counted = True
-        rate = self.update_options.rate(self.clock) * self.lr_scale
-        for group in optimizer.param_groups:
-            # kept in the optimizer's state, as PyTorch's schedulers do: a resumed run finds it there
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
+        self._set_rate(optimizer)
         with self.toggled_optimizer(optimizer):
             optimizer.zero_grad()
             self._update = update = Update(self)
             yield update
-            reduce = getattr(self.trainer.strategy, "average_gradients", None)
-            if reduce is not None:
-                reduce([p for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+            self._average_gradients(optimizer)
             optimizer.step()
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Automatic optimization: what stands around one update, in the place of `update`.
+
+        The training step runs inside, so what follows an update cannot be its end: it is the end of this.
+        """
+        self._set_rate(optimizer)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self._follow(self._seen)
+
+    def on_after_backward(self) -> None:
+        """The ranks agree on the gradients before anything looks at them."""
+        if self.automatic_optimization:
+            self._average_gradients(self.trainer.optimizers[0])
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measure and clip here: under fp16 the gradients have just been unscaled, earlier they have not."""
-        if self._update is not None:
+        if self._update is not None or self.automatic_optimization:
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            self._update.grad_norm = norm = nn.utils.get_total_norm(gradients)
+            norm = nn.utils.get_total_norm(gradients)
             if self.update_options.max_norm:
                 scale = (self.update_options.max_norm / (norm + 1e-6)).clamp(max=1.0)
                 torch._foreach_mul_(gradients, scale)
+            if self._update is None:
+                self._grad_norm.copy_(norm)
+            else:
+                self._update.grad_norm = norm
             self._update = None
+
+    def _set_rate(self, optimizer: Optimizer | LightningOptimizer) -> None:
+        rate = self.update_options.rate(self.clock) * self.lr_scale
+        for group in optimizer.param_groups:
+            # kept in the optimizer's state, as PyTorch's schedulers do: a resumed run finds it there
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
+
+    def _average_gradients(self, optimizer: Optimizer | LightningOptimizer) -> None:
+        reduce = getattr(self.trainer.strategy, "average_gradients", None)
+        if reduce is not None:
+            reduce([p for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
 
     def step_output(self, images_seen: int, **values: Tensor) -> StepOutput:
         """End a training step in which this rank's discriminator saw `images_seen` real images.
 
-        The averaged networks follow, the clock moves on, and the values are detached (all but `loss`, which
-        automatic optimization still needs).
+        The averaged networks follow, the clock moves on, and the values are detached. Under automatic optimization
+        `loss` is not, the norm of its gradient is added, and average and clock wait for the update.
         """
         total = images_seen * self._world_size()
         if self.augment is not None and "logits_real" in values:
             self.augment.adapt(self._mean_over_ranks(values["logits_real"].detach().sign().float().mean()), total)
+        outputs = {key: value.detach() for key, value in values.items()}
+        if self.automatic_optimization:
+            self._seen = total
+            # filled by the update, which comes before anybody reads it
+            self._grad_norm = values["loss"].new_zeros((), requires_grad=False)
+            outputs |= {"loss": values["loss"], "grad_norm": self._grad_norm}
+        else:
+            self._follow(total)
+        return outputs  # type: ignore[return-value]
+
+    def _follow(self, images_seen: int) -> None:
+        """After an update: the averaged networks follow, the clock moves on."""
         for name, halflife in self._halflives.items():
-            keep = ema.decay(total, self.clock.images + total, halflife)
+            keep = ema.decay(images_seen, self.clock.images + images_seen, halflife)
             ema.follow(getattr(self, f"{name}_ema"), getattr(self, name), keep)
-        self.clock.advance(total)
-        keep_graph = self.automatic_optimization
-        return {k: v if k == "loss" and keep_graph else v.detach() for k, v in values.items()}  # type: ignore[return-value]
+        self.clock.advance(images_seen)
 
     # -- averages ------------------------------------------------------------------------------------------------
 
@@ -230,12 +290,15 @@ class GenerativeModule(pl.LightningModule):
         rows = draw(n * world, *shape, generator=self._noise, device=self._noise.device)
         return rows if world == 1 else rows[n * self.global_rank : n * (self.global_rank + 1)]
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""
+    def _name_noise(self, name: int) -> None:
         if self._noise.device != self.device:
             self._noise = torch.Generator(self.device)
+        self._noise.manual_seed(name)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""
         here = noise.mix(self.seed, self.clock.images, self.rollbacks)
-        self._noise.manual_seed(here)  # the same on every rank: `randn` slices the global batch
+        self._name_noise(here)  # the same on every rank: `randn` slices the global batch
         # What networks draw for themselves (dropout). `torch.manual_seed` would also prepare every kind of device that
         # this machine does not have, and note a stack trace for each: up to a millisecond a step.
         own = noise.mix(here, self.global_rank)
@@ -277,18 +340,33 @@ class GenerativeModule(pl.LightningModule):
                 from (seed, i).
             options: Keyword options of the model's `generate`.
         """
+        with self.asked():
+            done = [
+                self._sample_rows(first, last, seed, start, condition, options)
+                for first, last in _aligned_blocks(start, start + n)
+            ]
+        return torch.cat(done) if done else torch.empty(0, *self.image_shape, device=self.device)
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Inside, the model answers and does not train: evaluation mode; afterwards the training mode and the global
+        random state are as they were found."""
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-                done = [
-                    self._sample_rows(first, last, seed, start, condition, options)
-                    for first, last in _aligned_blocks(start, start + n)
-                ]
+                yield
         finally:
             for module, training in modes.items():
                 module.training = training
-        return torch.cat(done) if done else torch.empty(0, *self.image_shape, device=self.device)
+
+    @final
+    @torch.no_grad()
+    def score_images(self, batch: dict[str, Any], *, seed: int = 0, start: int = 0, samples: int = 1) -> dict[str, Any]:
+        """`likelihood` of a batch as a loader gives it, in evaluation mode, with noise named by (seed, start)."""
+        with self.asked():
+            self._name_noise(noise.mix(seed, start))
+            return self.likelihood(self.on_after_batch_transfer(_to(batch, self.device), 0), samples)
 
     def _sample_rows(
         self, first: int, last: int, seed: int, start: int, condition: dict[str, Any] | None, options: dict[str, Any]

@@ -19,8 +19,13 @@ import click
 @click.option("--extractor", metavar="NAME", help="Whose features are compared; `tiny`, which needs no download.")
 @click.option("--resize", metavar="NAME", help="How images get to the extractor's size; `lgen extractors NAME`.")
 @click.option("--protocol", metavar="NAME,…", help="papers, clean, torchmetrics, tiny: several from one sampling pass.")
-@click.option("--metrics", metavar="NAME,…", help="fid,is,kid,prdc,modes by default; psnr,ssim,lpips for pairs.")
+@click.option(
+    "--metrics",
+    metavar="NAME,…",
+    help="fid,is,kid,prdc,modes by default; psnr,ssim,lpips for pairs; bpd,reconstruction,active-units of a model.",
+)
 @click.option("--n", type=click.IntRange(min=2), help="Number of images; 10,000 of a model, else all there are.")
+@click.option("--draws", type=click.IntRange(min=1), default=16, show_default=True, help="From a posterior, for bpd.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream of samples.")
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True, help="Of a run.")
 @click.option("--raw", is_flag=True, help="The weights that training moves, not their average.")
@@ -37,6 +42,7 @@ def command(
     protocol: str | None,
     metrics: str | None,
     n: int | None,
+    draws: int,
     seed: int,
     checkpoint: str,
     raw: bool,
@@ -58,10 +64,30 @@ def command(
         raise UserError(f"there is no run, checkpoint, folder or archive {subject}")
     names = _words(metrics)
     for name in names:
-        if name not in PAIRED:
+        if name not in (*PAIRED, *EXPLICIT):
             registry.part(name, "metrics")
     if set(names) & set(PAIRED):
         _pairs(subject, reference, names, device, as_json)
+        return
+    if set(names) & set(EXPLICIT):
+        if others := sorted(set(names) - set(EXPLICIT)):
+            raise UserError(
+                f"{', '.join(others)} judges samples, {', '.join(EXPLICIT)} given images: ask for them apart"
+            )
+        if not ((path / "run.yaml").is_file() or path.suffix == ".ckpt"):
+            raise UserError(f"--metrics {names[0]} asks a model, and {subject} is no run and no checkpoint")
+        from lightning_gen import explicit
+
+        found, notes = explicit.score(
+            path / "checkpoints" / f"{checkpoint}.ckpt" if path.is_dir() else path, names, reference=reference,
+            split=split, n=n, draws=draws, seed=seed, raw=raw, device=device or "cpu", progress=_progress(),
+        )  # fmt: skip
+        for note in notes:
+            _say(note)
+        if as_json:
+            click.echo(json.dumps(_as_json([found]), indent=2))
+        else:
+            _given(subject, found)
         return
 
     from lightning_gen import scoring
@@ -90,6 +116,20 @@ def command(
 
 
 PAIRED = ("psnr", "ssim", "lpips")
+
+EXPLICIT = ("bpd", "nll", "elbo", "reconstruction", "active-units")
+"""What a model with a density or an encoder says of given images."""
+
+
+def _given(subject: str, found: Any) -> None:
+    passport = found.passport
+    click.echo(f"{subject}: on {passport.n_reference:,} images of {passport.reference}, split {passport.split}")
+    units = {"bpd": "bits for each number of an image", "psnr": "decibels", "mse": "of values in [0, 1]"}
+    units |= dict.fromkeys(("nll", "elbo", "kl"), "nats an image")
+    for name, value in found.scores.items():
+        click.echo(f"  {name:16} {value:<12.6g} {units.get(name, '')}".rstrip())
+    click.echo(f"  {'draws':16} {passport.settings['bpd.draws']}, {passport.settings['bpd.levels']} levels")
+    click.echo(f"  {'passport':16} {passport.digest()}")
 
 
 def _words(listed: str | None) -> list[str]:
