@@ -379,6 +379,10 @@ class GenerativeModule(pl.LightningModule):
         latents = _to(self.latents(last - first, seed=seed, start=first), self.device)
         return self.generate(latents, _to(rows, self.device), **options)
 
+    def asked_labels(self, n: int, *, seed: int) -> Tensor | None:
+        """The labels that images 0 .. n of the stream `seed` are drawn with, (n,) int64; None where there are none."""
+        return (self.conditions(n, seed=seed, start=0) or {}).get("label")
+
     def conditions(self, n: int, *, seed: int, start: int) -> dict[str, Any] | None:
         """The condition of images `start .. start+n` where the caller gives none: a label drawn from (seed, i) with
         the frequencies of the data; None for an unconditional model."""

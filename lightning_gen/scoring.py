@@ -56,6 +56,8 @@ class Subject:
     run: Path | None = None
     """The run directory it came from."""
     notes: list[str] = field(default_factory=list)
+    labels: Callable[[int], Tensor | None] = lambda n: None
+    """What the first n images were asked to show, where a model was asked for labels."""
     kind: str = "image"
     """`image` or `points`, as a data source has it."""
 
@@ -92,6 +94,7 @@ def model_subject(
     subject = Subject(
         draw=lambda count, start: images.as_stored(model.sample(count, seed=seed, start=start, **options), kind),
         image_shape=model.image_shape,
+        labels=lambda n: model.asked_labels(n, seed=seed),
         passport={
             "seed": seed,
             "averaged": model.has_averages and not raw,
@@ -233,7 +236,13 @@ def score(
             warn(doubt)
         panel.prepare()
     try:
-        found = evaluate(lambda count, start: inspection.look(subject.draw(count, start)), panels, n, progress)
+        found = evaluate(
+            lambda count, start: inspection.look(subject.draw(count, start)),
+            panels,
+            n,
+            progress,
+            labels=subject.labels(n),
+        )
     except images.NotFinite as reason:
         raise UserError("the model draws NaN or infinity: it diverged, and there is no score of that") from reason
     for doubt in inspection.doubts():

@@ -18,6 +18,7 @@ BETTER = {
     "coverage": "↑",
     "mode_coverage": "↑",
     "on_manifold": "↑",
+    "label_accuracy": "↑",
     "psnr": "↑",
     "ssim": "↑",
     "lpips": "↓",

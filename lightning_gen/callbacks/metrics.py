@@ -87,6 +87,7 @@ class Metrics(Timed):
                 lambda count, start: images.as_stored(module.sample(count, seed=self.seed, start=start), kind),
                 [self._panel],
                 self.samples,
+                labels=module.asked_labels(self.samples, seed=self.seed),
             )
         except images.NotFinite:
             # a diverged model ends the curve, not the run: the records show null where a score would stand

@@ -61,12 +61,22 @@ class Decoded(NamedTuple):
         return self.factors["colour"]
 
 
-def score(images: Tensor) -> dict[str, float]:
+def score(images: Tensor, labels: Tensor | None = None) -> dict[str, float]:
     """{"mode_coverage": of 48, "on_manifold": share} of the first 2,000 of `images`, uint8 (N, 3, H, W).
 
-    With fewer images fewer modes are seen twice: 2,000 real ones show all 48.
+    With fewer images fewer modes are seen twice: 2,000 real ones show all 48. With `labels`, (N,) int64, that the
+    images were asked to show, also what `label_accuracy` says of them.
     """
-    return mode_coverage(decode(images[:SAMPLE]))
+    decoded = decode(images[:SAMPLE])
+    asked = {} if labels is None else label_accuracy(decoded, labels[:SAMPLE].cpu().numpy())
+    return {**mode_coverage(decoded), **asked}
+
+
+def label_accuracy(decoded: Decoded, labels: np.ndarray) -> dict[str, float]:
+    """Share of images whose nearest shape and colour are those of their label, (N,) int64, on the manifold or not."""
+    shape, colour = decoded.shape == labels // len(COLOURS), decoded.colour == labels % len(COLOURS)
+    shares = {"label": shape & colour, "shape": shape, "colour": colour}
+    return {f"{what}_accuracy": float(right.mean()) for what, right in shares.items()}
 
 
 def mode_coverage(decoded: Decoded, n_modes: int = len(CLASS_NAMES), hits: int = 2) -> dict[str, float]:

@@ -93,7 +93,12 @@ class Panel:
 
 @torch.no_grad()
 def evaluate(
-    draw: Callable[[int, int], Tensor], panels: Sequence[Panel], n: int, progress: Progress = silent
+    draw: Callable[[int, int], Tensor],
+    panels: Sequence[Panel],
+    n: int,
+    progress: Progress = silent,
+    *,
+    labels: Tensor | None = None,
 ) -> list[dict[str, float]]:
     """The scores of images 0 .. n under each panel, the same on every rank.
 
@@ -106,6 +111,7 @@ def evaluate(
         panels: What to compute; all see the same images.
         n: Number of images.
         progress: Shows how far it is.
+        labels: What images 0 .. n were asked to show, (n,) int64, where a model was.
 
     Raises:
         NotFinite: the model draws NaN or infinity, on whichever rank: there is no score of that.
@@ -120,6 +126,8 @@ def evaluate(
                 raise seen  # on every rank: one that went on would wait for the others for ever
             for found, (features, pixels) in zip(sets, seen, strict=True):
                 found.add(features, pixels)
+    for found in sets:
+        found.labels = labels
     return [
         {name: value for score in panel.scores for name, value in score.compute(found).items()}
         for panel, found in zip(panels, sets, strict=True)

@@ -29,6 +29,8 @@ class FeatureSet:
         self.n = n
         self.needs = frozenset(needs)
         self.count = 0
+        self.labels: Tensor | None = None
+        """What the images were asked to show, (n,) int64; None where nobody asked."""
         self._statistics: FeatureStatistics | None = None
         self._rows: dict[str, Tensor] = {}
 

@@ -137,7 +137,8 @@ class PRDC(Score):
 
 
 class ModeCoverage(Score):
-    """On `shapes`, where the truth is known: modes drawn, and the share of images that are a shape at all."""
+    """On `shapes`, where the truth is known: modes drawn, the share of images that are a shape at all, and of a model
+    that was asked for labels, the share of images that show theirs."""
 
     needs = frozenset({"pixels"})
 
@@ -147,10 +148,11 @@ class ModeCoverage(Score):
         return "" if getattr(source, "decodable", False) else "only the data `shapes` has an exact decoder"
 
     def compute(self, generated: FeatureSet) -> dict[str, float]:
-        """{"mode_coverage": of 48, "on_manifold": share}."""
+        """{"mode_coverage": of 48, "on_manifold": share}; with labels also {"label_accuracy", "shape_accuracy",
+        "colour_accuracy"}."""
         from lightning_gen.data import decoder  # renders its templates when it is imported
 
-        return decoder.score(generated.pixels)
+        return decoder.score(generated.pixels, generated.labels)
 
 
 class PointCoverage(Score):

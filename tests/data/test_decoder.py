@@ -112,6 +112,15 @@ def test_two_thousand_real_images_show_every_mode():
     }
 
 
+def test_the_share_that_shows_what_was_asked_for():
+    images, labels = (Shapes(size=480).read(np.arange(480))[key] for key in ("image", "label"))
+    found = decoder.score(images, labels)
+    assert found["label_accuracy"] == found["shape_accuracy"] == found["colour_accuracy"] == 1
+    found = decoder.score(images, (labels + 8) % 48)  # the next shape, in the same colour
+    assert (found["label_accuracy"], found["shape_accuracy"], found["colour_accuracy"]) == (0, 0, 1)
+    assert "label_accuracy" not in decoder.score(images)
+
+
 def test_only_the_first_two_thousand_are_scored(monkeypatch):
     assert decoder.SAMPLE == 2000
     monkeypatch.setattr(decoder, "SAMPLE", 20)
