@@ -105,8 +105,8 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[Generati
     """The model of a checkpoint, ready to sample, and what the checkpoint says of its origin."""
     content = read(path)
     origin = content[ORIGIN]
-    model_class = registry.load(origin["model"])
-    model: GenerativeModule = model_class(**content["hyper_parameters"])
+    registry.recall(origin.get("plugins", []), str(path))
+    model: GenerativeModule = registry.make(origin["model"], "models", **content["hyper_parameters"])
     try:
         model.load_state_dict(content["state_dict"])
     except RuntimeError as reason:

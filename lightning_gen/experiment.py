@@ -84,7 +84,7 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
     model.augment = AugmentOptions(**values["augment"]).make()
     if restored is not None:
         _refuse_other_data(out, restored, source)
-    callbacks = [registry.load(name, "callbacks")(**values[name]) for name in values["callbacks"]]
+    callbacks = [registry.make(name, "callbacks", **values[name]) for name in values["callbacks"]]
     with quiet():
         interrupt = Interrupt()
         trainer = _trainer(values, out, data, [*callbacks, interrupt])
@@ -113,7 +113,7 @@ def build_source(settings: Settings) -> Source:
     source_class = registry.load(settings.data, "data")
     keywords = {k: v for k, v in settings.values["data"].items() if k not in ("batch_size", "workers")}
     try:
-        source: Source = source_class(**_tuples(source_class, keywords))
+        source: Source = registry.make(settings.data, "data", **_tuples(source_class, keywords))
     except UserError as reason:
         if "model.image_shape" in settings.explicit and "data.resolution" not in settings.explicit:
             # the source blames the setting that followed from the one that the user wrote
@@ -137,7 +137,7 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
                 f"--model.{name} {keywords[name]} does not match the data {settings.data}, which has {found}"
             )
         keywords[name] = settings.values["model"][name] = found
-    model: GenerativeModule = model_class(**_tuples(model_class, keywords))
+    model: GenerativeModule = registry.make(settings.model, "models", **_tuples(model_class, keywords))
     # convolutions read this layout faster, on the CPU too; the numbers are the same tensors'
     model.to(memory_format=torch.channels_last)
     model.seed = settings.values["seed"]
@@ -154,6 +154,7 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         "kind": source.kind,
         "data_digest": source.digest(),
         "class_names": list(source.class_names),
+        "plugins": settings.plugins,
     }
     return model
 

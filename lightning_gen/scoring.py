@@ -23,7 +23,7 @@ from lightning_gen.errors import UserError, nearest
 from lightning_gen.metrics import doubts, paired
 from lightning_gen.metrics.evaluation import Panel, evaluate
 from lightning_gen.metrics.extractors import Extractor, file_digest
-from lightning_gen.metrics.passport import Passport, Plain
+from lightning_gen.metrics.passport import Passport, Plain, library_versions
 from lightning_gen.metrics.reference import Progress, silent
 
 PROTOCOLS: dict[str, tuple[str, str | None]] = {
@@ -100,6 +100,7 @@ def model_subject(
             "averaged": model.has_averages and not raw,
             "checkpoint_digest": file_digest(checkpoint),
             "sampling": options,
+            "libraries": library_versions(origin),
         },
         rounding="nearest",
         run=run_of(checkpoint),
@@ -186,7 +187,7 @@ def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
     if "split" in settings and "split" not in known:
         raise UserError(f"--split {settings['split']}: the data {name} has no splits")
     try:
-        source: Source = source_class(**{key: value for key, value in settings.items() if key in known})
+        source: Source = registry.make(name, "data", **{k: value for k, value in settings.items() if k in known})
     except UserError as reason:
         raise UserError(str(reason).replace("--data.split", "--split").replace("--data.", "--reference: ")) from reason
     return source, list(getattr(source, "notes", []))
@@ -211,7 +212,7 @@ def extractors(
     made = []
     for name, size in dict.fromkeys(chosen):
         keywords = {key: value for key, value in (("weights", weights), ("resize", size)) if value is not None}
-        made.append(registry.load(name, "extractors")(**keywords).to(device))
+        made.append(registry.make(name, "extractors", **keywords).to(device))
     return made
 
 

@@ -48,7 +48,8 @@ FREE = ("kimg", "logger", "callbacks", "data.workers", "trainer.accelerator", "t
         "trainer.strategy", "trainer.profiler", "trainer.benchmark")  # fmt: skip
 """What a resumed run may change: how long, where it reports, on what it runs; and every callback's settings."""
 
-OPTIONS = ("--model", "--data", "--preset", "--config", "--out", "--resume", "--logger", "--callback", "--print-config")
+OPTIONS = ("--model", "--data", "--preset", "--config", "--out", "--resume", "--logger", "--callback", "--plugin",
+           "--print-config")  # fmt: skip
 """What `lgen fit` takes besides settings: a misspelt one arrives here, and may be the nearest right name."""
 
 SHARES = {"log": 200, "samples": 20, "metrics": 5, "watch": 1000, "checkpoint": 20}
@@ -69,6 +70,8 @@ class Settings:
     """Dotted names of what the user set, on the command line or in a file."""
     notes: list[str] = field(default_factory=list)
     """Sentences that the user should read."""
+    plugins: list[dict[str, str]] = field(default_factory=list)
+    """File, class and digest of whatever `--plugin` brought into the run."""
 
     def to_yaml(self) -> str:
         """What run.yaml holds; it is a valid ``--config`` too."""
@@ -77,6 +80,7 @@ class Settings:
             "model": {"name": self.model, **self.values["model"]},
             "data": {"name": self.data, **self.values["data"]},
             "preset": self.preset,
+            **({"plugins": self.plugins} if self.plugins else {}),
         }
         order = ["model", "preset", "data", "kimg", "seed"]
         return yaml.safe_dump({k: plain[k] for k in [*order, *(k for k in plain if k not in order)]}, sort_keys=False)
@@ -107,7 +111,8 @@ def resolve(
         UserError: an unknown name or setting, a value of the wrong type or range.
     """
     file = read_yaml(config) if config else {}
-    model = model or _named(file, "model", config)
+    notes = _recall(file, config or "")
+    model = model or _named(file, "model", config) or registry.only_unpackaged_model()
     if not model:
         raise UserError(f"which model? --model NAME, one of: {', '.join(registry.names('models'))}")
     data = data or _named(file, "data", config) or "shapes"
@@ -117,7 +122,8 @@ def resolve(
     registry.part(data, "data")
     parser, model_class = _parser(model, data, [*_callbacks(file, config), *callbacks])
     explicit = _explicit(parser, arguments, config)
-    notes = []
+    for shadow in registry.refused(model):
+        notes.append(f"{model} is {registry.OURS}'s; that of {shadow.distribution} is refused: {shadow.problem}")
     if preset is None and not any(key.startswith("model.") for key in explicit) and "quick" in model_class.presets:
         preset = "quick"
         notes.append(f"preset quick (no preset and no setting of {model} was given; `lgen models {model}` lists them)")
@@ -132,7 +138,7 @@ def resolve(
         if from_model:
             values["data"]["resolution"] = values["model"]["image_shape"][-1]
     _fill_intervals(values)
-    return Settings(model, data, preset, values, explicit, notes)
+    return Settings(model, data, preset, values, explicit, notes, _plugins(model, data, values))
 
 
 def resolve_resumed(
@@ -147,6 +153,8 @@ def resolve_resumed(
     if not path.is_file():
         raise UserError(f"{run} is not a run directory: it has no run.yaml")
     before = read_yaml(str(path))
+    notes = _recall(before, str(path))
+    before.pop("plugins", None)
     model, data = _named(before, "model", str(path)), _named(before, "data", str(path))
     if not model or not data:
         raise UserError(f"{path} does not say which model it trains on which data: it is no run.yaml of lightning_gen")
@@ -165,7 +173,7 @@ def resolve_resumed(
                 f"--{key} {now.get(key)} would make another run of {run} (it has {was.get(key)}): "
                 f"a resumed run may change {', '.join(FREE[:4])}, the devices and the callbacks' settings"
             )
-    return Settings(model, data, preset, after, explicit)
+    return Settings(model, data, preset, after, explicit, notes, _plugins(model, data, after))
 
 
 def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentParser, Any]:
@@ -181,11 +189,14 @@ def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentPa
     parser.add_argument("--kimg", type=PositiveFloat, default=1000.0, help="Budget: thousands of real images seen.")
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="Names the order of the data and all noise.")
     parser.add_argument("--preset", type=str | None, default=None)
+    parser.add_argument("--plugins", type=list[dict[str, str]], default=[])  # in files only: run.yaml holds them
     parser.add_argument("--logger", type=list[str], default=["tensorboard"])
     parser.add_argument("--callbacks", type=list[str], default=list(dict.fromkeys(callbacks)))
     for group, cls in (("model", model_class), ("data", source_class)):
         parser.add_argument(f"--{group}.name", type=str | None, default=None)
-        parser.add_class_arguments(cls, group, fail_untyped=True)
+        kind = "models" if group == "model" else "data"
+        with registry.blamed(model if group == "model" else data, kind, "has settings that cannot be read"):
+            parser.add_class_arguments(cls, group, fail_untyped=True)
     parser.add_argument(
         "--data.batch_size", type=PositiveInt, default=64, help="Images in a batch, over all processes."
     )
@@ -197,7 +208,8 @@ def _parser(model: str, data: str, callbacks: Sequence[str]) -> tuple[ArgumentPa
     for name in dict.fromkeys(callbacks):
         if name in GROUPS:
             raise UserError(f"a callback cannot be called {name!r}: the settings have a group of that name")
-        parser.add_class_arguments(registry.load(name, "callbacks"), name, fail_untyped=True)
+        with registry.blamed(name, "callbacks", "has settings that cannot be read"):
+            parser.add_class_arguments(registry.load(name, "callbacks"), name, fail_untyped=True)
     return parser, model_class
 
 
@@ -217,7 +229,7 @@ def _known(parser: ArgumentParser, key: str) -> bool:
 
 def _parse(parser: ArgumentParser, arguments: Sequence[str], config: str | None) -> dict[str, Any]:
     values = _namespace(parser, arguments, config, defaults=True).as_dict()
-    for key in ("config", "preset"):
+    for key in ("config", "preset", "plugins"):
         values.pop(key)
     values["model"].pop("name")
     values["data"].pop("name")
@@ -236,7 +248,7 @@ def _explicit(parser: ArgumentParser, arguments: Sequence[str], config: str | No
         if any(word.split("=")[0] == f"--{group}.name" for word in arguments):
             raise UserError(f"--{group}.name stands in files only: on the command line it is --{group} NAME")
     given = _namespace(parser, arguments, config, defaults=False).as_dict()
-    return frozenset(_leaves(given)) - {"config", "model.name", "data.name"}
+    return frozenset(_leaves(given)) - {"config", "plugins", "model.name", "data.name"}
 
 
 def _namespace(parser: ArgumentParser, arguments: Sequence[str], config: str | None, defaults: bool) -> Namespace:
@@ -332,6 +344,22 @@ def _named(file: Mapping[str, Any], group: str, path: str | None) -> str | None:
     if name is not None and (not isinstance(name, str) or not isinstance(value, dict)):
         raise UserError(f"{path}: expected lines like '{group}: {{name: NAME}}', got '{group}: {value}'")
     return name
+
+
+def _recall(file: Mapping[str, Any], path: str) -> list[str]:
+    """Make the unpackaged classes known that a file of settings names; gives what the user should read."""
+    kept = file.get("plugins", [])
+    wanted = {"file", "class", "digest"}
+    if not isinstance(kept, list) or not all(isinstance(one, dict) and wanted <= set(one) for one in kept):
+        raise UserError(f"{path}: expected plugins as run.yaml has them, each with file, class and digest")
+    return registry.recall(kept, path)
+
+
+def _plugins(model: str, data: str, values: Mapping[str, Any]) -> list[dict[str, str]]:
+    scores = values.get("metrics", {})
+    used = [("models", model), ("data", data), *(("callbacks", name) for name in values["callbacks"])]
+    used += [("metrics", name) for name in scores.get("names", [])]
+    return registry.unpackaged_among([*used, ("extractors", scores.get("extractor", ""))])
 
 
 def _callbacks(file: Mapping[str, Any], path: str | None) -> list[str]:

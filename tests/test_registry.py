@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,11 +133,69 @@ def test_two_plugins_with_one_name_are_refused_naming_both(install: Install) -> 
     assert "BROKEN" in CliRunner().invoke(main, ["models"]).output
 
 
-def test_a_plugin_cannot_take_the_place_of_our_own_model(install: Install) -> None:
+def test_a_plugin_cannot_take_the_place_of_our_own_model_and_ours_goes_on_working(install: Install) -> None:
     install("lgen-usurper", model="progan")
-    with pytest.raises(UserError, match="claimed by lgen-usurper and lightning-gen"):
-        registry.load("progan")
-    assert registry.load("dcgan").__name__ == "DCGAN"
+    assert registry.load("progan").__name__ == "ProGAN"
+    assert [part.distribution for part in registry.refused("progan")] == ["lgen-usurper"]
+    (usurper,) = registry.refused("progan")
+    with pytest.raises(UserError, match="the name belongs to lightning-gen, and lgen-usurper claims it: rename"):
+        registry.load_part(usurper)
+    assert "BROKEN: the name belongs to lightning-gen" in CliRunner().invoke(main, ["models"]).output
+
+
+@pytest.mark.parametrize("name", ["../evil", "two words", "--model", "ünïcode", "a.b"])
+def test_a_name_that_would_spoil_directories_or_settings_is_refused(install: Install, name: str) -> None:
+    install("odd-name", model=name)
+    install("fine")
+    with pytest.raises(UserError, match="a name is made of letters, digits, - and _"):
+        registry.load(name)
+    assert registry.load("fine").__name__ == "Model"
+
+
+def test_one_line_that_is_no_entry_point_takes_away_the_parts_of_its_distribution_alone(install: Install) -> None:
+    folder = install("garbled")
+    (points,) = folder.glob("*.dist-info/entry_points.txt")
+    points.write_text(points.read_text() + "a line without a sign of equality\n")
+    install("fine")
+    assert "garbled" not in registry.names()
+    assert {"fine", "progan"} <= set(registry.names())
+    ((name, problem),) = registry.unreadable()
+    assert name == "garbled"
+    assert problem.startswith("its entry_points.txt cannot be read: ")
+
+
+def test_an_exception_of_no_ordinary_kind_is_caught_too(install: Install) -> None:
+    install("odd", source="class Odd(BaseException): ...\nraise Odd('never mind')")
+    with pytest.raises(UserError, match=r"cannot be imported \(odd:Model\): Odd: never mind"):
+        registry.load("odd")
+
+
+def test_what_a_plugin_prints_while_it_is_imported_is_no_result_of_ours(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy = "print('hello'); import warnings; warnings.simplefilter('ignore')"
+    install("noisy", source=f"{noisy}\n{MODEL}")
+    before = list(warnings.filters)
+    registry.load("noisy")
+    assert warnings.filters == before
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_constructor_that_raises_names_its_distribution_and_ours_is_a_bug_of_ours(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("no reason")
+
+    install("crashing", source=f"{MODEL}    def __init__(self):\n        raise ZeroDivisionError('no reason')")
+    with pytest.raises(UserError) as refused:
+        registry.make("crashing")
+    assert str(refused.value) == (
+        "model 'crashing' of crashing 1.0 cannot be constructed: ZeroDivisionError: no reason\nLGEN_DEBUG=1 shows where"
+    )
+    monkeypatch.setattr(registry.load("dcgan"), "__init__", refuse)
+    with pytest.raises(ZeroDivisionError):
+        registry.make("dcgan")
 
 
 def test_one_name_may_be_a_model_and_a_data_source(install: Install) -> None:
@@ -156,6 +215,14 @@ def test_another_version_of_the_plugin_api_is_refused_with_a_sentence(install: I
     state = {row["name"]: row["state"] for row in json.loads(CliRunner().invoke(main, ["models", "--json"]).output)}
     assert "plugin API" in state["from-the-future"]
     assert state["progan"] == "ready"
+
+
+def test_a_plugin_may_be_made_for_several_versions_of_the_api(install: Install) -> None:
+    install("patient", api="1 = patient\n2")
+    assert registry.load("patient").__name__ == "Model"
+    install("hasty", api="2 = hasty\n3")
+    with pytest.raises(UserError, match="made for versions 2 and 3 of the plugin API, this is version 1"):
+        registry.load("hasty")
 
 
 def test_a_plugin_that_names_no_version_is_taken_for_this_one(install: Install) -> None:
@@ -226,5 +293,5 @@ def test_what_an_interrupted_uninstall_leaves_behind_breaks_nobody_else(install:
     install("half-gone-too", model="progan", metadata=False)
     assert "half-gone" in registry.names()
     assert registry.load("dcgan").__name__ == "DCGAN"
-    with pytest.raises(UserError, match="claimed by a broken installation and lightning-gen"):
-        registry.load("progan")
+    assert registry.load("progan").__name__ == "ProGAN"
+    assert [part.distribution for part in registry.refused("progan")] == ["a broken installation"]

@@ -81,6 +81,8 @@ class Row:
         values = self.settings.values
         shaping = {key: values[key] for key in ("kimg", "seed", "model", "data", "update")}
         shaping["precision"] = values["trainer"]["precision"]
+        if self.settings.plugins:
+            shaping["plugins"] = [plugin["digest"] for plugin in self.settings.plugins]
         told = json.dumps([self.settings.model, self.settings.data, shaping], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from lightning_gen import images, records, registry
 from lightning_gen.callbacks.timed import Timed, record
 from lightning_gen.metrics.evaluation import Panel, evaluate
+from lightning_gen.metrics.passport import library_versions
 from lightning_gen.module import GenerativeModule
 
 USUAL = ("fid", "is", "modes", "points")
@@ -57,8 +58,7 @@ class Metrics(Timed):
         """Find weights and reference before training starts: what is missing is said now, not an hour later."""
         if self.every_kimg <= 0:
             return
-        extractor_class = registry.load(self.extractor_name, "extractors")
-        extractor = extractor_class(weights=self.weights, resize=self.resize)
+        extractor = registry.make(self.extractor_name, "extractors", weights=self.weights, resize=self.resize)
         extractor.to(trainer.strategy.root_device)
         source = trainer.datamodule.source  # type: ignore[attr-defined]
         self._panel = Panel.of(source, extractor, self.names)
@@ -72,7 +72,8 @@ class Metrics(Timed):
         if self._panel is None or not self._panel.scores:
             return
         assert isinstance(pl_module, GenerativeModule)
-        passport = self._panel.passport(self.samples, "nearest", seed=self.seed, averaged=pl_module.has_averages)
+        subject = {"averaged": pl_module.has_averages, "libraries": library_versions(pl_module.origin)}
+        passport = self._panel.passport(self.samples, "nearest", seed=self.seed, **subject)
         if trainer.is_global_zero:
             records.write(Path(trainer.default_root_dir) / "passport.json", json.dumps(passport.to_json(), indent=1))
         super().on_train_start(trainer, pl_module)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from lightning_gen.cli import options
+
 RESULTS = "benchmarks/results"
 
 
@@ -37,6 +39,7 @@ def list_suites() -> None:
 @click.option("--out", default=RESULTS, show_default=True, metavar="DIR", help="Where the results are written.")
 @click.option("--runs", default="runs/benchmark", show_default=True, metavar="DIR", help="Where the runs are kept.")
 @click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@options.plugin
 @click.option("--device", help="Where to score: cpu, cuda; a GPU if there is one.")
 @click.option("--forecast", "only_forecast", is_flag=True, help="Say how long it would take, and stop.")
 def run(

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import click
 
+from lightning_gen.cli import options
+
 
 @click.command("evaluate")
 @click.argument("subject", metavar="RUN|CKPT|IMAGES")
@@ -31,6 +33,7 @@ import click
 @click.option("--raw", is_flag=True, help="The weights that training moves, not their average.")
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="About an unreadable image.")
 @click.option("--weights", metavar="FILE", help="The extractor's weights.")
+@options.plugin
 @click.option("--device", help="Where to compute: cpu, cuda, cuda:1; a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Scores and passport as one JSON object.")
 def command(

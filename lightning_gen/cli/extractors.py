@@ -30,7 +30,7 @@ def command(name: str | None, as_json: bool) -> None:
     }
     about |= {"features": cls.feature_dim, "classes": cls.logit_dim, "resizes": list(cls.resizes)}
     try:
-        about |= {"weights": cls().weights_digest, "state": "ready"}
+        about |= {"weights": registry.make(name, "extractors").weights_digest, "state": "ready"}
     except UserError as reason:
         about["state"] = str(reason)
     if as_json:

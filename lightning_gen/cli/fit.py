@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from lightning_gen.cli import options
+
 
 @click.command("fit", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.option("--model", metavar="NAME", help="Registered model; `lgen models` lists them.")
@@ -21,6 +23,7 @@ import click
 @click.option(
     "--callback", "callbacks", multiple=True, metavar="NAME", help="A registered callback to add; repeatable."
 )
+@options.plugin
 @click.option("--print-config", is_flag=True, help="Show all resolved settings and stop.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--kimg N] [--seed N] [--GROUP.KEY VALUE]…")
 def command(
@@ -42,6 +45,7 @@ def command(
     --samples.KEY, --checkpoint.KEY, --log.KEY, --progress.KEY. `lgen models NAME` and
     `lgen data NAME` show those of a model and of a data source.
     """
+    from lightning_gen import registry
     from lightning_gen import settings as resolution
     from lightning_gen.errors import UserError
 
@@ -59,6 +63,11 @@ def command(
     else:
         resolved = resolution.resolve(
             settings, model=model, data=data, preset=preset, config=config, logger=logger, callbacks=callbacks
+        )
+    if registry.only_unpackaged_model() not in (None, resolved.model):
+        other = registry.only_unpackaged_model()
+        raise UserError(
+            f"--plugin names the model {other}, and the run is one of {resolved.model}: leave one of them out"
         )
     if print_config:
         click.echo(resolved.to_yaml(), nl=False)

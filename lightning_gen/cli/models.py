@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from lightning_gen import registry
-from lightning_gen.cli import listing
+from lightning_gen.cli import listing, options
 
 
 @click.command("models")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
+@options.plugin
 def command(name: str | None, as_json: bool) -> None:
     """List the installed models; with NAME: paper, settings, presets, parameter counts."""
     if name is None:
@@ -29,7 +30,9 @@ def command(name: str | None, as_json: bool) -> None:
         "settings": listing.settings(cls),
         "presets": {preset: _plain(values) for preset, values in cls.presets.items()},
         "recipes": cls.recipes,
-        "parameters": {preset: parameters(cls(**values)) for preset, values in _on_meta(cls.presets)},
+        "parameters": {
+            preset: parameters(registry.make(name, "models", **values)) for preset, values in _on_meta(cls.presets)
+        },
     }
     if as_json:
         click.echo(json.dumps(about, indent=2))

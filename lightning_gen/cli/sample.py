@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lightning_gen.cli import options
+
 
 @click.command("sample")
 @click.argument("run", metavar="RUN|CKPT")
@@ -18,6 +20,7 @@ import click
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing."
 )
+@options.plugin
 @click.option("--device", default="cpu", show_default=True, help="Where to draw: cpu, cuda, cuda:1.")
 def command(
     run: str,

@@ -43,7 +43,7 @@ class Panel:
             elif reason := score_class.unfit(source, extractor):
                 panel.left_out[name] = reason
             else:
-                panel.scores.append(score_class(panel.reference))
+                panel.scores.append(registry.make(name, "metrics", panel.reference))
         return panel
 
     @property

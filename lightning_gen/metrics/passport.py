@@ -18,9 +18,14 @@ Plain = bool | int | float | str
 LIBRARIES = ("numpy", "pillow", "torch", "torch-fidelity", "torchmetrics", "torchvision")
 
 
-def library_versions() -> dict[str, str]:
-    """Installed versions of Python and of the libraries a score passes through, none of them imported."""
+def library_versions(origin: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Installed versions of Python and of the libraries a score passes through, none of them imported.
+
+    With what a checkpoint says of its origin, also the distribution of its model, or its file and the digest of that.
+    """
     found = {"python": platform.python_version()}
+    if origin:
+        found[origin["distribution"]] = origin["version"]
     for name in LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -1,0 +1,161 @@
+"""`--plugin FILE.py:Class`: code that no distribution brings, and when it may run again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from lightning_gen import checkpoints, registry, unpackaged
+from lightning_gen.cli import main
+from lightning_gen.errors import UserError
+
+SOURCE = """
+from lightning_gen.models.gan import GAN
+
+
+class Mine(GAN):
+    \"\"\"A model of one's own.\"\"\"
+
+
+class Plain: ...
+"""
+
+SMALL = ("--model.width", "2", "--data.size", "40", "--data.resolution", "8", "--data.batch_size", "20", "--logger",
+         "none", "--metrics.samples", "20", "--samples.every_kimg", "0", "--kimg", "0.04")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LGEN_CACHE", str(tmp_path / "cache"))
+    Path("mine.py").write_text(SOURCE)
+
+
+def lgen(*arguments: str) -> Result:
+    os.environ.pop("LGEN_RUN", None)
+    return CliRunner().invoke(main, arguments, prog_name="lgen")
+
+
+def succeed(*arguments: str) -> str:
+    done = lgen(*arguments)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    return done.output
+
+
+def mistake(*arguments: str) -> str:
+    done = lgen(*arguments)
+    assert done.exit_code == 2, done.output + repr(done.exception)
+    (said,) = done.stderr.splitlines()
+    return said
+
+
+def train() -> None:
+    succeed("fit", "--plugin", "mine.py:Mine", *SMALL, "--out", "run")
+
+
+def draw(*plugin: str) -> tuple[str, ...]:
+    return ("sample", "run", "--n", "1", "--grid", "grid.png", *plugin)
+
+
+def test_it_is_trained_recorded_scored_and_found_again() -> None:
+    train()
+    digest = unpackaged.find("mine.py:Mine").digest
+    kept = [{"file": str(Path("mine.py").absolute()), "class": "Mine", "digest": digest}]
+    assert yaml.safe_load(Path("run/run.yaml").read_text())["plugins"] == kept
+    assert checkpoints.read(Path("run/checkpoints/last.ckpt"))[checkpoints.ORIGIN]["plugins"] == kept
+    assert json.loads(Path("run/passport.json").read_text())["libraries"]["mine.py"] == digest
+    succeed(*draw())
+    scored = json.loads(lgen("evaluate", "run", "--n", "20", "--metrics", "fid", "--json").stdout)
+    assert scored["passport"]["libraries"]["mine.py"] == digest
+    assert "0.08 kimg" in succeed("fit", "--resume", "run", "--kimg", "0.08")
+    succeed("fit", "--config", "run/run.yaml", "--out", "again")
+    assert "Mine" not in registry.names(), "known only while the verb runs"
+
+
+def test_a_file_that_moved_is_asked_for_and_may_be_named_where_it_is() -> None:
+    train()
+    Path("mine.py").rename("theirs.py")
+    for verb in (draw(), ("fit", "--resume", "run")):
+        assert "mine.py, which is not there: if it moved, say --plugin FILE.py:Mine" in mistake(*verb)
+    assert not Path("grid.png").exists()
+    succeed(*draw("--plugin", "theirs.py:Mine"))
+    succeed("fit", "--resume", "run", "--kimg", "0.08", "--plugin", "theirs.py:Mine")
+    assert yaml.safe_load(Path("run/run.yaml").read_text())["plugins"][0]["file"].endswith("theirs.py")
+
+
+def test_a_file_that_changed_does_not_run_unless_it_is_named() -> None:
+    train()
+    Path("mine.py").write_text(f"{SOURCE}\n# another text\n")
+    for verb in (draw(), ("fit", "--resume", "run")):
+        assert "and the file has changed" in mistake(*verb)
+    succeed(*draw("--plugin", "mine.py:Mine"))
+    said = succeed("fit", "--resume", "run", "--kimg", "0.08", "--plugin", "mine.py:Mine")
+    assert "Mine is not the code it was" in said
+
+
+def test_a_run_from_elsewhere_cannot_say_which_code_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    train()
+    monkeypatch.setenv("LGEN_CACHE", str(Path("another-users-cache").absolute()))
+    said = mistake(*draw())
+    assert said.endswith(f"was never named here: look at it, then say --plugin {Path('mine.py').absolute()}:Mine")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("mime.py:Mine", "there is no file mime.py; did you mean 'mine.py'?"),
+        ("mine.py:Mime", "no class 'Mime'; did you mean 'Mine'? (mine.py has Mine, Plain)"),
+        ("mine.py", "which class? (mine.py has Mine, Plain)"),
+        ("mine:Mine", "--plugin mine:Mine: expected FILE.py:Class"),
+        ("mine.py:Plain", "mine.py:Plain derives from none of lightning_gen.module.GenerativeModule, "),
+        ("broken.py:Mine", "broken.py is no Python (line 1): "),
+        ("raising.py:Mine", "raising.py:Mine cannot be imported: RuntimeError: not today"),
+        ("leaving.py:Mine", "leaving.py:Mine cannot be imported: SystemExit: 3"),
+        ("two.py:Mine", "No module named 'mine' (a file stands alone: it imports installed packages only)"),
+        ("taken.py:progan", "lightning-gen 0.1.0 has a model of that name, give the class another one"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(spec: str, message: str) -> None:
+    Path("broken.py").write_text("class Mine(:\n")
+    Path("raising.py").write_text("class Mine: ...\nraise RuntimeError('not today')\n")
+    Path("leaving.py").write_text("class Mine: ...\nimport sys; sys.exit(3)\n")
+    Path("two.py").write_text("from mine import Mine as Base\nclass Mine(Base): ...\n")
+    Path("taken.py").write_text(SOURCE.replace("Mine", "progan"))
+    assert message in mistake("fit", "--plugin", spec, "--out", "run")
+    assert not Path("run").exists()
+
+
+def test_naming_one_model_and_training_another_is_a_mistake() -> None:
+    said = mistake("fit", "--plugin", "mine.py:Mine", "--model", "dcgan", "--out", "run")
+    assert "--plugin names the model Mine, and the run is one of dcgan: leave one of them out" in said
+
+
+def test_a_data_source_may_come_from_a_file_too() -> None:
+    Path("own.py").write_text(
+        "from lightning_gen.data.shapes import Shapes\nclass Own(Shapes):\n    'Shapes of a file.'\n    title = 'own'\n"
+    )
+    succeed("fit", "--model", "gan", "--plugin", "own.py:Own", "--data", "Own", *SMALL, "--out", "run")
+    succeed("evaluate", "run", "--n", "20", "--metrics", "fid")
+
+
+def test_plugins_in_a_file_of_settings_must_be_as_run_yaml_has_them() -> None:
+    Path("odd.yaml").write_text("model: {name: gan}\nplugins: [mine.py:Mine]\n")
+    assert "expected plugins as run.yaml has them, each with file, class and digest" in mistake(
+        "fit", "--config", "odd.yaml"
+    )
+
+
+def test_a_cache_that_cannot_be_written_only_means_that_the_file_must_be_named_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("file").write_text("")
+    monkeypatch.setenv("LGEN_CACHE", str(Path("file").absolute()))
+    with registry.including(["mine.py:Mine"]):
+        assert "Mine" in registry.names()
+    with pytest.raises(UserError, match="never named here"):
+        unpackaged.recall(unpackaged.record(unpackaged.find("mine.py:Mine")), "it")
