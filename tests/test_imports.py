@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lightning_gen"
 
 MODELS_MAY = {"module", "losses", "augment", "layers", "resnet", "ema", "clock", "images", "noise", "registry"}
-MODELS_MAY |= {"errors", "likelihood"}
+MODELS_MAY |= {"errors", "likelihood", "autoregressive"}
 NO_LIGHTNING = ["losses", "layers", "resnet", "augment", "update", "images", "clock", "ema", "noise", "errors"]
-NO_LIGHTNING += ["likelihood", "registry", "settings", "metrics", "watch", "jsonl"]
+NO_LIGHTNING += ["likelihood", "autoregressive", "registry", "settings", "metrics", "watch", "jsonl"]
 NO_TORCH = ["registry", "settings", "errors", "cli", "watch", "jsonl"]
 
 
