@@ -7,16 +7,23 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 
 from lightning_gen import images, records, watch
 from lightning_gen.callbacks.log import scalars
 from lightning_gen.callbacks.metrics import Metrics
-from lightning_gen.callbacks.timed import Timed
+from lightning_gen.callbacks.timed import Timed, record
+from lightning_gen.clock import Clock
 from lightning_gen.metrics.extractors import Tiny
 from lightning_gen.metrics.variety import Yardstick
 from lightning_gen.module import GenerativeModule
+
+SETTLED = 0.015
+"""Share of the budget before the first look: an untrained generator draws one image only."""
+
+EARLY = 0.1
+"""Share of the budget in which looks are frequent."""
 
 
 class Watch(Timed):
@@ -26,8 +33,8 @@ class Watch(Timed):
 
     Args:
         every_kimg: Thousands of images between two checks; 0 watches nothing.
-        looks: Every how many checks the averaged model's samples are looked at as well.
-        looks_after_kimg: Thousands of images before the first look: an untrained generator draws one image only.
+        looks: Every how many checks the averaged model's samples are looked at as well; five times as often in the
+            first tenth of the run, where the most can be saved.
         samples: Samples of a look, and real images that they are compared with.
         action: What a verdict that a run is lost does: warn; stop, with exit code 3; or rollback to the last healthy
             checkpoint with lower learning rates.
@@ -38,8 +45,7 @@ class Watch(Timed):
     def __init__(
         self,
         every_kimg: float | None = None,
-        looks: PositiveInt = 25,
-        looks_after_kimg: NonNegativeFloat = 10.0,
+        looks: PositiveInt = 50,
         samples: PositiveInt = 128,
         action: Literal["warn", "stop", "rollback"] = "stop",
         rollbacks: NonNegativeInt = 3,
@@ -47,7 +53,6 @@ class Watch(Timed):
     ):
         super().__init__(every_kimg or 0.0)
         self.looks = looks
-        self.looks_after_kimg = looks_after_kimg
         self.samples = samples
         self.action = action
         self.rollbacks = rollbacks
@@ -94,8 +99,10 @@ class Watch(Timed):
             shares = self._labels.double() / self._labels.sum()
             values["label_perplexity"] = float(torch.special.entr(shares).sum().exp())
             self._labels = None
-        if module.clock.kimg >= self.looks_after_kimg and module.clock.passed(self.every_kimg * self.looks):
-            values |= self._look(module)
+        if self._looks_now(module.clock):
+            looked = self._look(module)
+            record(trainer, module, looked)
+            values |= looked
         verdicts = self.rules.observe(watch.Record(module.clock.images, values))
         # the values of ranks differ (each has its own losses): what rank 0 saw is what all of them do
         verdicts = trainer.strategy.broadcast(verdicts, src=0)
@@ -106,6 +113,10 @@ class Watch(Timed):
         if fatal is not None and self.action != "warn":
             self.verdict = fatal
             trainer.should_stop = True
+
+    def _looks_now(self, clock: Clock) -> bool:
+        begun, early = clock.images >= SETTLED * clock.budget, clock.images <= EARLY * clock.budget
+        return begun and clock.passed(self.every_kimg * (max(1, self.looks // 5) if early else self.looks))
 
     def _look(self, module: GenerativeModule) -> dict[str, float]:
         """Each rank looks at the same samples: no collective, and a few images a hundred times a run."""
