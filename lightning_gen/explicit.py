@@ -137,9 +137,19 @@ def _score(
         for i, measure in enumerate(("mse", "psnr")):
             scores[measure] = float((np.array([error[i] for error in errors]) * sizes).sum() / sizes.sum())
     if "active-units" in names:
-        flat = torch.cat(codes).flatten(1).double()
-        scores |= {"active_units": int((flat.var(0) > ACTIVE).sum()), "latent_dim": flat.shape[1]}
+        scores |= used(torch.cat(codes))
     return scores
+
+
+def used(latents: Tensor) -> dict[str, float]:
+    """How much of a latent space images take up: of vectors (N, D) how many entries vary, of codes (N, ...) int64 how
+    many there are, and how many as frequent ones would have their entropy."""
+    if latents.is_floating_point():
+        flat = latents.flatten(1).double()
+        return {"active_units": int((flat.var(0) > ACTIVE).sum()), "latent_dim": flat.shape[1]}
+    counts = torch.bincount(latents.flatten()).double()
+    perplexity = torch.special.entr(counts / counts.sum()).sum().exp()
+    return {"active_codes": int((counts > 0).sum()), "perplexity": float(perplexity)}
 
 
 @torch.no_grad()
@@ -149,7 +159,7 @@ def keep(model: GenerativeModule, batch: dict[str, Any]) -> tuple[Tensor, float,
     with model.asked():
         pixels = batch["image"].to(model.device)
         latents = model.encode(images.from_uint8(pixels))
-        again = images.to_uint8(model.generate(latents))
+        again = images.to_uint8(model.decode(latents))
     error = (again.double() - pixels.double()).div(255).square().mean()
     return latents, float(error), paired.psnr(again.cpu(), pixels.cpu())
 

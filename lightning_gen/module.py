@@ -133,8 +133,14 @@ class GenerativeModule(pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} does not say how it generates")
 
     def encode(self, images: Tensor) -> Tensor:
-        """Latents (B, latent_dim) that `generate` makes these images (B, *image_shape) from, where the model knows."""
+        """Latents that `decode` makes these images (B, *image_shape) from, where the model has an encoder:
+        (B, latent_dim), or codes of another shape."""
         raise UserError("the model has no encoder: `lgen project` searches for the latent of an image")
+
+    def decode(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
+        """Images of latents as `encode` gives them; where those are not the latents of `generate`, as in models with a
+        prior over their codes, the model says how."""
+        return self.generate(latents, condition)
 
     def likelihood(self, batch: dict[str, Any], samples: int) -> dict[str, Tensor]:
         """What the model says of images: values (B,) in nats, `nll` (their negative log-likelihood) or what bounds it.

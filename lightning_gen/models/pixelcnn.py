@@ -28,8 +28,8 @@ class PixelCNN(GenerativeModule):
     The loss is in bits per dimension. Fewer `levels` than 256 share the 256 among them: a pixel is then one of `levels`
     intervals and uniform within, which is still a probability of every 8-bit image, so the bits compare; samples are
     the middles of the intervals. To complete an image, `sample` takes a condition with `image` (n, *image_shape) and
-    `known` (n, 1, H, W) bool, true where its pixels stay: each pixel is drawn given those before it, known or drawn, so the
-    completion of a lower half is a draw from the model's conditional distribution, that of an upper half is not.
+    `known` (n, 1, H, W) bool, true where its pixels stay: each pixel is drawn given those before it, known or drawn, so
+    the completion of a lower half is a draw from the model's conditional distribution, that of an upper half is not.
 
     Differences from the paper: Adam. The latent of an image is the uniform numbers that invert its distribution
     functions: a stream of noise, not a space to walk in.
