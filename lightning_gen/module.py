@@ -383,7 +383,11 @@ class GenerativeModule(pl.LightningModule):
         else:
             rows = self.conditions(last - first, seed=seed, start=first)
         latents = _to(self.latents(last - first, seed=seed, start=first), self.device)
-        return self.generate(latents, _to(rows, self.device), **options)
+        drawn: Tensor = self.generate(latents, _to(rows, self.device), **options)
+        if drawn.shape != (wanted := (last - first, *self.image_shape)):
+            name = self.origin.get("model", type(self).__name__)
+            raise UserError(f"the model {name} draws images {tuple(drawn.shape)}, not {wanted}: its generate is wrong")
+        return drawn
 
     def asked_labels(self, n: int, *, seed: int) -> Tensor | None:
         """The labels that images 0 .. n of the stream `seed` are drawn with, (n,) int64; None where there are none."""

@@ -91,6 +91,12 @@ def parts(kind: str = "models") -> list[Part]:
     return sorted((_with_collision(part, owners[part.name]) for part in found), key=lambda p: (p.name, p.distribution))
 
 
+def api_versions(distribution: str) -> list[str]:
+    """For which versions of the plugin API a distribution says that it was made."""
+    found = (point for point in _entry_points() if point.group == "lightning_gen.api")
+    return [point.name for point in found if _distribution(point)[0] == distribution]
+
+
 def names(kind: str = "models") -> list[str]:
     """Every registered name of `kind`, sorted, without importing anything."""
     return list(dict.fromkeys(part.name for part in parts(kind)))
@@ -209,6 +215,11 @@ def unpackaged_among(used: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     """Records, for `recall`, of those of the pairs (kind, name) that no distribution brings."""
     found = [_unpackaged.get(one) for one in dict.fromkeys(used)]
     return [unpackaged.record(part.code) for part in found if part is not None and part.code]
+
+
+def included() -> list[Part]:
+    """What --plugin, run.yaml or a checkpoint made known to this process."""
+    return list(_unpackaged.values())
 
 
 def only_unpackaged_model() -> str | None:

@@ -4,6 +4,8 @@ from lightning_gen.testing import check_model
 
 def test_my_model():
     check_model("my-model")
+
+`check_data`, `check_extractor`, `check_metric` and `check_callback` do the same for the other kinds of parts.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Batch, Source
 from lightning_gen.module import GenerativeModule, StepOutput
+from lightning_gen.plugin.checks import check_callback, check_data, check_extractor, check_metric, check_settings
+
+__all__ = ["check_callback", "check_data", "check_extractor", "check_metric", "check_model", "check_settings"]
 
 STEPS = 4
 BATCH = 4
@@ -114,15 +119,7 @@ def _train(model: GenerativeModule, until: int, save: Path, restore: Path | None
 
 
 def _check_settings(cls: type[GenerativeModule]) -> None:
-    documentation = inspect.getdoc(cls) or ""
-    assert documentation not in ("", inspect.getdoc(GenerativeModule)), (
-        "the class needs a docstring: help shows its first line"
-    )
-    for name, parameter in inspect.signature(cls).parameters.items():
-        assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, "**kwargs hides settings: name each one"
-        assert parameter.annotation is not inspect.Parameter.empty, f"the setting {name} needs a type"
-        assert parameter.default is not inspect.Parameter.empty, f"the setting {name} needs a default"
-        assert f"{name}:" in documentation, f"the setting {name} needs a line under Args: in the docstring"
+    check_settings(cls, GenerativeModule)
     for preset, values in cls.presets.items():
         unknown = set(values) - set(inspect.signature(cls).parameters)
         assert not unknown, f"the preset {preset} sets {', '.join(sorted(unknown))}, which __init__ does not take"

@@ -11,6 +11,10 @@ import click
 
 from lightning_gen import __version__, registry
 from lightning_gen.errors import UserError
+from lightning_gen.plugin import survey
+
+IMPORT = 60.0
+"""Seconds that each plugin may take to be imported."""
 
 LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "jsonargparse", "wandb")
 
@@ -20,7 +24,8 @@ LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch
 @click.option("--metrics", is_flag=True, help="Also score a fixed set and compare with what it should score.")
 def command(data: str | None, metrics: bool) -> None:
     """Check devices, versions, plugins, extractor weights and a set of images. Exit code 1 on a problem."""
-    problems = [*_machine(), *_plugins(), *_extractors()]
+    strangers = survey.survey(load=IMPORT)
+    problems = [*_machine(), *_plugins(strangers), *_extractors(strangers)]
     if data is not None:
         problems += _images(data)
     if metrics:
@@ -49,23 +54,28 @@ def _machine() -> list[str]:
     return []
 
 
-def _plugins() -> list[str]:
-    problems = []
+def _plugins(strangers: list[survey.Row]) -> list[str]:
+    """Ours are imported here, those of strangers were imported elsewhere."""
     for kind, word in registry.KINDS.items():
-        ready = []
-        for part in registry.parts(kind):
-            try:
-                registry.load(part.name, kind)
-                ready.append(part.name)
-            except UserError as reason:
-                problems.append(str(reason))
-        click.echo(f"{word}s: {', '.join(dict.fromkeys(ready))}")
-    return problems
+        ready = [part.name for part in registry.parts(kind) if part.distribution == registry.OURS]
+        for name in ready:
+            registry.load(name, kind)
+        ready += [row.plugin for row in strangers if row.kind == word and row.state == "ready"]
+        click.echo(f"{word}s: {', '.join(sorted(ready))}")
+    return [
+        f"{row.kind} {row.plugin!r} of {row.distribution} {row.version}: {row.reason}"
+        for row in strangers
+        if row.state != "ready"
+    ]
 
 
-def _extractors() -> list[str]:
+def _extractors(strangers: list[survey.Row]) -> list[str]:
     problems = []
+    broken = {row.plugin for row in strangers if row.kind == "extractor" and row.state != "ready"}
+    ours = {part.name for part in registry.parts("extractors") if part.distribution == registry.OURS}
     for name in registry.names("extractors"):
+        if name in broken - ours:
+            continue
         try:
             cls = registry.load(name, "extractors")
             if cls.at_hand():

@@ -30,9 +30,7 @@ def command(name: str | None, as_json: bool) -> None:
         "settings": listing.settings(cls),
         "presets": {preset: _plain(values) for preset, values in cls.presets.items()},
         "recipes": cls.recipes,
-        "parameters": {
-            preset: parameters(registry.make(name, "models", **values)) for preset, values in _on_meta(cls.presets)
-        },
+        "parameters": {preset: parameters(_on_meta(name, values)) for preset, values in cls.presets.items()},
     }
     if as_json:
         click.echo(json.dumps(about, indent=2))
@@ -53,13 +51,12 @@ def parameters(model: Any) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _on_meta(presets: dict[str, dict[str, Any]]) -> Any:
-    """Each preset inside `torch.device("meta")`: the largest networks are counted without memory."""
+def _on_meta(name: str, values: dict[str, Any]) -> Any:
+    """The model inside `torch.device("meta")`: the largest networks are counted without memory."""
     import torch
 
-    for preset, values in presets.items():
-        with torch.device("meta"):
-            yield preset, values
+    with torch.device("meta"):
+        return registry.make(name, "models", **values)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,8 @@ class Reference:
             return {"reach": reach(self.features, int(kind.removeprefix("reach-")))}
         rows = len(self.source)
         found = FeatureSet(rows, {"features" if kind == "features" else "statistics"})
-        device = next(iter(self.extractor.state_dict().values())).device
+        weights = self.extractor.state_dict().values()
+        device = next((weight.device for weight in weights), torch.device("cpu"))  # an extractor may have none
         for start in self._progress(range(0, rows, BATCH), f"reading the reference with {self.extractor.name}"):
             pixels = self.source.read(np.arange(start, min(start + BATCH, rows)))["image"].to(device)
             found.add(self.extractor(pixels), pixels)

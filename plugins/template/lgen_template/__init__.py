@@ -1,1 +1,1 @@
-"""A model for lightning_gen, to copy. The model itself is in `model.py`."""
+"""A model for lightning_gen. The model itself is in `model.py`."""

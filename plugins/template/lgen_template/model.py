@@ -24,7 +24,7 @@ def down(narrow: int, wide: int) -> nn.Sequential:
 
 
 class Template(GenerativeModule):
-    """A small convolutional GAN, to copy: the shortest model that keeps the whole contract.
+    """A small convolutional GAN to start from: the shortest model that keeps the whole contract.
 
     Differences from the paper: convolutions in place of dense layers, normal latents, Adam, an averaged generator, and
     a penalty on the slope of the discriminator (Mescheder et al. 2018), without which it learns far more slowly.
