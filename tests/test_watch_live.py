@@ -103,6 +103,28 @@ def test_a_healthy_run_hears_nothing_and_keeps_a_healthy_checkpoint(tmp_path: Pa
     assert healthy["state_dict"]["_extra_state"]["images_seen"] == 1440  # one before the last
 
 
+def test_rules_that_a_model_gives_nothing_to_judge_by_are_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DCGAN.training_step
+
+    def silent(self: DCGAN, batch: dict[str, Any], batch_idx: int) -> Any:
+        return {k: v for k, v in whole(self, batch, batch_idx).items() if k != "grad_norm_g"}
+
+    monkeypatch.setattr(DCGAN, "training_step", silent)
+    first = fit(*SMALL, "--kimg", "0.4", "--out", tmp_path / "run")
+    assert first.output.count("the watch cannot judge by vanished-gradient: ") == 1
+    again = fit("--resume", tmp_path / "run", "--kimg", "0.8")
+    assert "the watch cannot judge" not in again.output
+
+
+def test_samples_are_looked_at_nine_times_in_the_first_tenth_of_a_run(tmp_path: Path) -> None:
+    often = ["--kimg", 4, "--watch.every_kimg", 0.004, "--data.batch_size", 4, "--watch.action", "warn"]
+    fit(*SMALL, *often, "--out", tmp_path / "run")
+    looks = [r["images_seen"] / 4000 for r in records.read(tmp_path / "run" / "metrics.jsonl") if "diversity" in r]
+    assert looks == pytest.approx([i / 100 for i in range(2, 11)] + [i / 20 for i in range(3, 21)])
+
+
 def test_variety_is_one_for_real_images_and_none_for_copies() -> None:
     generator = torch.Generator().manual_seed(0)
     real, other = (

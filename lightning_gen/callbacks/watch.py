@@ -17,7 +17,7 @@ from lightning_gen.callbacks.timed import Timed, record
 from lightning_gen.clock import Clock
 from lightning_gen.metrics.extractors import Tiny
 from lightning_gen.metrics.variety import Yardstick
-from lightning_gen.module import GenerativeModule
+from lightning_gen.module import GenerativeModule, StepOutput
 
 SETTLED = 0.015
 """Share of the budget before the first look: an untrained generator draws one image only."""
@@ -60,6 +60,8 @@ class Watch(Timed):
         self.rules = watch.Watch()
         self.verdict: watch.Verdict | None = None
         """What ended the run."""
+        self.introduced = False
+        """Whether it was said which rules see nothing."""
         self.troubled = False
         """Whether some rule spoke since the last healthy checkpoint was taken."""
         self._outputs: dict[str, Any] = {}
@@ -104,6 +106,8 @@ class Watch(Timed):
             record(trainer, module, looked)
             values |= looked
         verdicts = self.rules.observe(watch.Record(module.clock.images, values))
+        if not self.introduced and module.clock.images > 0:
+            self._introduce(trainer)
         # the values of ranks differ (each has its own losses): what rank 0 saw is what all of them do
         verdicts = trainer.strategy.broadcast(verdicts, src=0)
         for verdict in verdicts:
@@ -114,9 +118,17 @@ class Watch(Timed):
             self.verdict = fatal
             trainer.should_stop = True
 
+    def _introduce(self, trainer: pl.Trainer) -> None:
+        """Say once which rules this model gives nothing to judge by: silence must not be taken for health."""
+        self.introduced = True
+        blind = [name for name, reads in self.rules.idle().items() if set(reads) & StepOutput.__annotations__.keys()]
+        if blind and trainer.is_global_zero:
+            print(f"the watch cannot judge by {', '.join(blind)}: the model's steps return nothing to judge by")
+
     def _looks_now(self, clock: Clock) -> bool:
         begun, early = clock.images >= SETTLED * clock.budget, clock.images <= EARLY * clock.budget
-        return begun and clock.passed(self.every_kimg * (max(1, self.looks // 5) if early else self.looks))
+        every = round(1000 * self.every_kimg) / 1000  # whole images, as checks have it: looks are some of the checks
+        return begun and clock.passed(every * (max(1, self.looks // 5) if early else self.looks))
 
     def _look(self, module: GenerativeModule) -> dict[str, float]:
         """Each rank looks at the same samples: no collective, and a few images a hundred times a run."""
@@ -150,9 +162,9 @@ class Watch(Timed):
 
     def state_dict(self) -> dict[str, Any]:
         """A resumed run knows the history that the rules compare with."""
-        return {"rules": self.rules.state_dict(), "troubled": self.troubled}
+        return {"rules": self.rules.state_dict(), "troubled": self.troubled, "introduced": self.introduced}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore it."""
         self.rules.load_state_dict(state_dict["rules"])
-        self.troubled = state_dict["troubled"]
+        self.troubled, self.introduced = state_dict["troubled"], state_dict["introduced"]

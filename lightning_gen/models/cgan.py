@@ -34,7 +34,9 @@ class Generator(nn.Module):
         self.pixels = nn.Linear(width, math.prod(image_shape))
         self.dropout = nn.Dropout(dropout)
         self.shape = nn.Unflatten(1, image_shape)
-        nn.init.normal_(self.label.weight)  # one-hot inputs: as an embedding's, else the images drown them
+        # hidden units of deviation 1 from either: one-hot rows as an embedding's, latents whose variance is 1/12
+        nn.init.normal_(self.label.weight)
+        nn.init.normal_(self.latent.weight, std=math.sqrt(12 / latent_dim))
 
     def forward(self, latents: Tensor, label: Tensor) -> Tensor:
         y = F.one_hot(label, self.num_classes).to(latents.dtype)
