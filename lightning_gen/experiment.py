@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import math
@@ -128,7 +129,14 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     """The model that the settings name, with the shape and the classes of the data."""
     model_class = registry.load(settings.model, "models")
     keywords = dict(settings.values["model"])
-    of_the_data: dict[str, Any] = {"image_shape": list(source.image_shape), "num_classes": source.num_classes}
+    if model_class.views != source.views:
+        _refuse_other_views(settings, model_class, source)
+    of_the_data: dict[str, Any] = {
+        "image_shape": list(source.image_shape),
+        "num_classes": source.num_classes,
+        "source_channels": source.input_shape[0],
+        "factor": source.image_shape[-1] // source.input_shape[-1],
+    }
     for name, found in of_the_data.items():
         if name not in keywords:
             continue
@@ -141,6 +149,7 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     # convolutions read this layout faster, on the CPU too; the numbers are the same tensors'
     model.to(memory_format=torch.channels_last)
     model.seed = settings.values["seed"]
+    model.examples = source.examples
     if model.num_classes:
         counts = source.class_counts().double()
         model.class_frequencies = (counts / counts.sum()).tolist()
@@ -157,6 +166,18 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         "plugins": settings.plugins,
     }
     return model
+
+
+def _refuse_other_views(settings: Settings, model_class: type[GenerativeModule], source: Source) -> None:
+    fitting = []
+    for name in registry.names("data"):
+        with contextlib.suppress(UserError):  # a broken plugin is no choice
+            if registry.load(name, "data").views == model_class.views:
+                fitting.append(name)
+    raise UserError(
+        f"{settings.model} learns from {' and '.join(model_class.views)}, and the data {settings.data} has "
+        f"{' and '.join(source.views)}: --data {', '.join(fitting)}"
+    )
 
 
 def is_first_process() -> bool:

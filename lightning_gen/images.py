@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -72,6 +73,15 @@ def grid(images: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     return sheet
+
+
+def beside(views: Sequence[Tensor]) -> Tensor:
+    """Pictures of equal subjects side by side, one of each view (N, C, H, W) uint8 next to the other, tiled like
+    `grid`. Smaller views are enlarged by whole factors, grey ones get three channels where others have them."""
+    channels, side = max(view.shape[1] for view in views), max(view.shape[-1] for view in views)
+    full = [enlarge(view, side).expand(-1, channels, -1, -1) for view in views]
+    rows = torch.stack(full, dim=1).flatten(0, 1)
+    return grid(rows, columns=len(views) * max(1, math.isqrt(len(views[0])) // 2))
 
 
 def enlarge(picture: Tensor, at_least: int = 512) -> Tensor:

@@ -27,7 +27,7 @@ step is the loss alone. Schedule, clipping, averages and the clock are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypedDict, final
 
@@ -81,8 +81,22 @@ class GenerativeModule(pl.LightningModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
     """For a preset, the other settings it was made for, dotted as on the command line."""
 
+    views: ClassVar[tuple[str, ...]] = ("image",)
+    """What a training batch must hold. A model that translates names the picture that it starts from and the one that
+    it makes: `source` and `target`, `a` and `b`, `low` and `high`."""
+    usual_data: ClassVar[str] = "shapes"
+    """The data that a run takes where nobody names any."""
+    checked: ClassVar[dict[str, Any]] = {}
+    """What `testing.check_model` sets besides the preset `quick`: smaller networks, shorter phases."""
+
     image_shape: tuple[int, int, int]
     """(channels, height, width) of the images that the model makes."""
+    input_shape: tuple[int, int, int]
+    """The same of the pictures that a translation starts from."""
+    stride: int = 1
+    """Pictures to translate must have sides that are multiples of this."""
+    reach: int | None = None
+    """How far from a pixel of a picture a translation of it may depend on that pixel; None where all depends on all."""
     critic_steps: int = 1
     """Discriminator updates for each generator update; `training_step` is handed this many batches in one."""
     latent_dim: int
@@ -106,6 +120,9 @@ class GenerativeModule(pl.LightningModule):
         """What the discriminator sees images through, real and fake alike; set by the experiment."""
         self.class_frequencies: list[float] = []
         """Share of each class in the data, for `conditions`; set by the experiment."""
+        self.examples: Callable[..., dict[str, Any]] | None = None
+        """`Source.examples` of the data, where a translation takes its pictures from that is given none; set by the
+        experiment."""
         self.lr_scale = 1.0
         """What learning rates are multiplied by besides; each rollback cuts it."""
         self.rollbacks = 0
@@ -122,7 +139,9 @@ class GenerativeModule(pl.LightningModule):
 
     def latents(self, n: int, *, seed: int, start: int) -> Any:
         """Latents `start .. start+n` of the stream of `seed`, on the CPU: a tensor whose rows do not depend on
-        `n` or `start`. The default is standard normal, (n, latent_dim)."""
+        `n` or `start`. The default is standard normal, (n, latent_dim); of a model that translates, None."""
+        if self.translates:
+            return None
         return noise.normal(n, self.latent_dim, seed=seed, start=start)
 
     def generate(self, latents: Any, condition: dict[str, Any] | None = None, **options: Any) -> Tensor:
@@ -254,6 +273,11 @@ class GenerativeModule(pl.LightningModule):
         return getattr(self, f"{name}_ema" if name in self._halflives and not self._raw else name)
 
     @property
+    def translates(self) -> bool:
+        """Whether the model makes pictures of pictures."""
+        return len(self.views) == 2
+
+    @property
     def has_averages(self) -> bool:
         """Whether some network is averaged, so that `sample` draws from other weights than training moves."""
         return bool(self._halflives)
@@ -383,19 +407,31 @@ class GenerativeModule(pl.LightningModule):
         else:
             rows = self.conditions(last - first, seed=seed, start=first)
         latents = _to(self.latents(last - first, seed=seed, start=first), self.device)
-        drawn: Tensor = self.generate(latents, _to(rows, self.device), **options)
-        if drawn.shape != (wanted := (last - first, *self.image_shape)):
+        if rows is not None:  # pictures to translate may come as the bytes that sources give
+            rows = self.on_after_batch_transfer(_to(rows, self.device), 0)
+        drawn: Tensor = self.generate(latents, rows, **options)
+        if not self.translates and drawn.shape != (wanted := (last - first, *self.image_shape)):
             name = self.origin.get("model", type(self).__name__)
             raise UserError(f"the model {name} draws images {tuple(drawn.shape)}, not {wanted}: its generate is wrong")
         return drawn
 
     def asked_labels(self, n: int, *, seed: int) -> Tensor | None:
         """The labels that images 0 .. n of the stream `seed` are drawn with, (n,) int64; None where there are none."""
+        if self.translates:
+            return None
         return (self.conditions(n, seed=seed, start=0) or {}).get("label")
 
     def conditions(self, n: int, *, seed: int, start: int) -> dict[str, Any] | None:
         """The condition of images `start .. start+n` where the caller gives none: a label drawn from (seed, i) with
-        the frequencies of the data; None for an unconditional model."""
+        the frequencies of the data, the pictures of the data's rows of these numbers; None for an unconditional model.
+
+        Raises:
+            UserError: a model that translates, and no data.
+        """
+        if self.translates:
+            if self.examples is None:
+                raise UserError("the model translates pictures and was given none: `lgen translate` takes yours")
+            return self.examples(n, seed=seed, start=start)
         if not self.num_classes:
             return None
         frequencies = self.class_frequencies or [1 / self.num_classes] * self.num_classes

@@ -34,7 +34,7 @@ PROTOCOLS: dict[str, tuple[str, str | None]] = {
 }
 """Extractor and resize that a name stands for: the FID papers', clean-fid's, that of torchmetrics since 1.8, ours."""
 
-METRICS = ("fid", "is", "kid", "prdc", "modes", "points")
+METRICS = ("fid", "is", "kid", "prdc", "modes", "points", "psnr", "ssim")
 
 SAMPLES = 10_000
 """Images drawn from a model where nobody says how many."""
@@ -80,14 +80,22 @@ def model_subject(
     raw: bool = False,
     device: str = "cpu",
     sampling: Mapping[str, Plain] | None = None,
+    split: str | None = None,
 ) -> Iterator[Subject]:
-    """The samples of a checkpoint's model, from its averaged weights, or with `raw` from the others.
+    """The samples of a checkpoint's model, from its averaged weights, or with `raw` from the others. A model that
+    translates is given the pictures of its run's data, each once; of another part of them where `split` is named.
 
     Raises:
         UserError: no such checkpoint, or raw weights asked of a model that averages nothing.
     """
     model, origin = checkpoints.load_model(checkpoint, device)
     kind = origin.get("kind", "image")
+    available = None
+    if model.translates:
+        if (run := run_of(checkpoint)) is None:
+            raise UserError(f"{checkpoint} lies in no run directory, which says whose pictures are to be translated")
+        data, _ = _data_of(run, split)
+        model.examples, available = data.examples, len(data)
     if raw and not model.has_averages:
         raise UserError(f"{checkpoint}: its model averages no weights, so there are no other ones")
     options: dict[str, Any] = dict(sampling or {})
@@ -103,6 +111,7 @@ def model_subject(
             "libraries": library_versions(origin),
         },
         rounding="nearest",
+        available=available,
         run=run_of(checkpoint),
         kind=kind,
     )
@@ -160,13 +169,7 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     if named is None:
         if subject.run is None:
             raise UserError("compared with what? --reference NAME (`lgen data` lists them) or a folder of images")
-        settings = yaml.safe_load((subject.run / "run.yaml").read_text())["data"]
-        name = settings.pop("name")
-        for stream_only in ("batch_size", "workers"):
-            settings.pop(stream_only, None)
-        if split is not None:
-            settings["split"] = split
-        return _made(name, settings)
+        return _data_of(subject.run, split)
     registered = named in registry.names("data")
     kind = registry.load(named, "data").kind if registered else "image"
     if "points" in (kind, subject.kind) and kind != subject.kind:
@@ -179,6 +182,17 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
         similar = nearest(named, registry.names("data"))
         raise UserError(f"--reference {named}: no data source{similar}, and no such folder or archive")
     return open_images(named, split or "train")
+
+
+def _data_of(run: Path, split: str | None) -> tuple[Source, list[str]]:
+    """The data that a run was trained on, and what to say about how it was read; of another part where one is named."""
+    settings = yaml.safe_load((run / "run.yaml").read_text())["data"]
+    name = settings.pop("name")
+    for stream_only in ("batch_size", "workers"):
+        settings.pop(stream_only, None)
+    if split is not None:
+        settings["split"] = split
+    return _made(name, settings)
 
 
 def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:

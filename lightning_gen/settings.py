@@ -101,7 +101,7 @@ def resolve(
     Args:
         arguments: Options as on the command line, such as ``["--model.lr", "1e-3", "--kimg", "50"]``.
         model: Registered name; may stand in `config` instead.
-        data: Registered name; `shapes` where nothing says otherwise.
+        data: Registered name; the model's `usual_data`, `shapes` for most, where nothing says otherwise.
         preset: One of the model's presets; `quick` where neither a preset nor a setting of the model is given.
         config: A YAML file of settings.
         logger: Names of loggers, or ("none",).
@@ -115,10 +115,10 @@ def resolve(
     model = model or _named(file, "model", config) or registry.only_unpackaged_model()
     if not model:
         raise UserError(f"which model? --model NAME, one of: {', '.join(registry.names('models'))}")
-    data = data or _named(file, "data", config) or "shapes"
-    preset = preset or file.get("preset")
     # names first: they are checked without importing anything
     registry.part(model, "models")
+    data = data or _named(file, "data", config) or registry.load(model).usual_data
+    preset = preset or file.get("preset")
     registry.part(data, "data")
     parser, model_class = _parser(model, data, [*_callbacks(file, config), *callbacks])
     explicit = _explicit(parser, arguments, config)

@@ -43,7 +43,7 @@ def check_model(model: str | type[GenerativeModule]) -> None:
         AssertionError: with a sentence that says which promise is broken.
     """
     cls = registry.load(model, "models") if isinstance(model, str) else model
-    settings = cls.presets.get("quick", {})
+    settings = cls.presets.get("quick", {}) | cls.checked
     _check_settings(cls)
     with tempfile.TemporaryDirectory() as folder, experiment.quiet():
         straight = _build(cls, settings)
@@ -54,20 +54,26 @@ def check_model(model: str | type[GenerativeModule]) -> None:
 
 
 class _Pixels(Source):
-    """Random images, with labels where the model takes them."""
+    """Random images of all the views that a model takes, with labels where it takes them."""
 
     split = "train"
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int):
-        self.image_shape = image_shape
-        self.class_names = [f"class {i}" for i in range(classes)]
+    def __init__(self, model: GenerativeModule):
+        self.views = model.views  # type: ignore[misc]
+        self.image_shape = model.image_shape
+        self.class_names = [f"class {i}" for i in range(model.num_classes)]
+        self._shapes = dict.fromkeys(model.views, model.image_shape)
+        if model.translates:
+            self._shapes[model.views[0]] = model.input_shape
 
     def __len__(self) -> int:
         return 3 * BATCH + 1
 
     def read(self, indices: np.ndarray) -> Batch:
-        rows = [np.random.default_rng(int(i)).integers(0, 256, self.image_shape, dtype=np.uint8) for i in indices]
-        batch: Batch = {"image": torch.from_numpy(np.stack(rows))}
+        batch: Batch = {}
+        for view, shape in self._shapes.items():
+            rows = [np.random.default_rng(int(i)).integers(0, 256, shape, dtype=np.uint8) for i in indices]
+            batch[view] = torch.from_numpy(np.stack(rows))
         if self.class_names:
             batch["label"] = torch.from_numpy(indices % self.num_classes)
         return batch
@@ -109,7 +115,9 @@ def _train(model: GenerativeModule, until: int, save: Path, restore: Path | None
         enable_model_summary=False,
     )
     model.origin = {"model": type(model).__name__}
-    data = RunData(_Pixels(model.image_shape, model.num_classes), BATCH, model.critic_steps, seed=0)
+    source = _Pixels(model)
+    data = RunData(source, BATCH, model.critic_steps, seed=0)
+    model.examples = source.examples
     trainer.fit(model, datamodule=data, ckpt_path=restore, weights_only=True)
     trainer.save_checkpoint(save)
     assert trainer.global_step == until, (
@@ -167,8 +175,12 @@ def _check_sampling(model: GenerativeModule) -> None:
     alone = torch.cat([model.sample(1, seed=7, start=62 + i) for i in range(5)])
     difference = (images - alone).abs().max().item()
     assert difference < 1e-4, f"images drawn one by one differ from those drawn together by {difference:.1e}"
-    other = model.sample(5, seed=8, start=62)
-    assert not torch.equal(images, other), "another seed gives the same images"
+    if model.translates:
+        other = model.sample(5, seed=7, start=61)
+        assert not torch.equal(images, other), "other pictures are translated to the same ones"
+    else:
+        other = model.sample(5, seed=8, start=62)
+        assert not torch.equal(images, other), "another seed gives the same images"
 
 
 def _check_resume(

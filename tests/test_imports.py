@@ -11,7 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "lightning_gen"
 
 MODELS_MAY = {"module", "losses", "augment", "layers", "resnet", "ema", "clock", "images", "noise", "registry"}
 MODELS_MAY |= {"errors", "likelihood", "autoregressive"}
+MODELS_MAY |= {"translators", "perceptual"}
 NO_LIGHTNING = ["losses", "layers", "resnet", "augment", "update", "images", "clock", "ema", "noise", "errors"]
+NO_LIGHTNING += ["translators", "perceptual"]
 NO_LIGHTNING += ["likelihood", "autoregressive", "registry", "settings", "metrics", "watch", "jsonl"]
 NO_TORCH = ["registry", "settings", "errors", "cli", "watch", "jsonl"]
 

@@ -54,7 +54,7 @@ def test_a_registered_model_keeps_the_contract(name: str) -> None:
 def test_a_registered_model_stays_finite_in_bf16(name: str) -> None:
     cls = registry.load(name)
     torch.manual_seed(0)
-    model, outputs = cls(**cls.presets["quick"]), _Outputs()
+    model, outputs = cls(**cls.presets["quick"] | cls.checked), _Outputs()
     trainer = pl.Trainer(
         accelerator="cpu",
         precision="bf16-mixed",
@@ -67,7 +67,8 @@ def test_a_registered_model_stays_finite_in_bf16(name: str) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    data = RunData(_Pixels(model.image_shape, model.num_classes), BATCH, model.critic_steps, seed=0)
+    data = RunData(_Pixels(model), BATCH, model.critic_steps, seed=0)
+    model.examples = data.source.examples
     trainer.fit(model, datamodule=data)
     assert len(outputs.steps) == 2
     for values in outputs.steps:

@@ -23,7 +23,8 @@ class Samples(Timed):
 
     Args:
         every_kimg: Thousands of images between two grids; 0 draws none.
-        count: Images in a grid; points are drawn 40 times as many, as dots in one plane.
+        count: Images in a grid; points are drawn 40 times as many, as dots in one plane. Of a translation each image
+            stands between the one that it was made of and, where there is one, the one that it should be.
         seed: Names the latents.
     """
 
@@ -45,7 +46,13 @@ class Samples(Timed):
             return
         # a model that has diverged draws NaN: show it black rather than end the run over a picture
         drawn = torch.nan_to_num(drawn, nan=-1.0)
-        picture = images.scatter(drawn) if points else images.grid(images.to_uint8(drawn).cpu())
+        if module.translates:
+            source = trainer.datamodule.source  # type: ignore[attr-defined]
+            shown = source.examples(self.count, seed=self.seed)
+            before, after = (shown[view] for view in module.views)
+            picture = images.beside([before, images.to_uint8(drawn).cpu(), *([after] if source.paired else [])])
+        else:
+            picture = images.scatter(drawn) if points else images.grid(images.to_uint8(drawn).cpu())
         folder = Path(trainer.default_root_dir) / "samples"
         images.save_png(images.enlarge(picture), folder / f"{module.clock.images:012d}.png")
         for logger in trainer.loggers:

@@ -66,10 +66,13 @@ def command(
     if not path.exists():
         raise UserError(f"there is no run, checkpoint, folder or archive {subject}")
     names = _words(metrics)
+    is_model = (path / "run.yaml").is_file() or path.suffix == ".ckpt"
+    if is_model and "lpips" in names:
+        raise UserError("lpips compares images in files: `lgen translate` the sources, then evaluate that folder")
     for name in names:
         if name not in (*PAIRED, *EXPLICIT):
             registry.part(name, "metrics")
-    if set(names) & set(PAIRED):
+    if set(names) & set(PAIRED) and not is_model:
         _pairs(subject, reference, names, device, as_json)
         return
     if set(names) & set(EXPLICIT):
@@ -98,9 +101,9 @@ def command(
     device = device or scoring.default_device()
     chosen = scoring.extractors(_words(protocol), extractor, resize, weights, device)
     with ExitStack() as stack:
-        if (path / "run.yaml").is_file() or path.suffix == ".ckpt":
+        if is_model:
             file = path / "checkpoints" / f"{checkpoint}.ckpt" if path.is_dir() else path
-            who = stack.enter_context(scoring.model_subject(file, seed=seed, raw=raw, device=device))
+            who = stack.enter_context(scoring.model_subject(file, seed=seed, raw=raw, device=device, split=split))
         elif raw:
             raise UserError(f"--raw: {subject} is no run and no checkpoint, images have no weights")
         else:

@@ -63,6 +63,8 @@ class Files(ABC):
 def open_root(root: str) -> Files:
     """The files below `root`: a folder, or an archive known by its suffix.
 
+    Of an archive one folder alone may be meant: ``photos.zip/trainA``.
+
     Raises:
         UserError: nothing of that name, or something else.
     """
@@ -70,6 +72,8 @@ def open_root(root: str) -> Files:
     if path.is_dir():
         return Folder(root, path)
     if not path.exists():
+        if around := next((parent for parent in path.parents if parent.is_file()), None):
+            return Below(root, open_root(str(around)), path.relative_to(around).as_posix())
         raise UserError(f"--data.root {root}: there is no such folder or archive")
     if path.name.lower().endswith(".zip"):
         return Zip(root, path)
@@ -211,6 +215,36 @@ class Archive(Files):
     @abstractmethod
     def _members(self) -> Iterator[tuple[int, str, str | None]]:
         """(place, name, target of a link) of every file."""
+
+
+class Below(Files):
+    """One folder of an archive, as if it were all of it."""
+
+    is_archive = True
+
+    def __init__(self, root: str, whole: Files, folder: str):
+        self.root = root
+        self._whole = whole
+        self._folder = f"{folder}/"
+
+    @property
+    def signature(self) -> str:
+        """Of the archive."""
+        return self._whole.signature
+
+    def paths(self) -> list[str]:
+        """Of this folder, relative to it."""
+        below = (path for path in self._whole.paths() if path.startswith(self._folder))
+        return [path.removeprefix(self._folder) for path in below]
+
+    def digest(self, paths: Iterable[str]) -> str:
+        """Of the archive and the folder's name: two folders of one archive are two sets."""
+        return hashlib.sha256(f"{self._whole.digest(())}\0{self._folder}".encode()).hexdigest()
+
+    def read(self, paths: Iterable[str]) -> Iterator[tuple[str, Load]]:
+        """As the archive reads."""
+        for path, load in self._whole.read([self._folder + path for path in paths]):
+            yield path.removeprefix(self._folder), load
 
 
 class Zip(Archive):

@@ -173,8 +173,12 @@ Outcome = tuple[str, "np.ndarray | str", list[str]]
 """A path; its pixels, or why there are none; what was changed."""
 
 
+Decode = Callable[[bytes, int, int], tuple[np.ndarray, list[str]]]
+"""As `pictures.decode`: content, resolution and channels to pixels (channels, resolution, resolution) and changes."""
+
+
 def decode_all(
-    files: Files, paths: Sequence[str], rows: Rows, *, skip: bool
+    files: Files, paths: Sequence[str], rows: Rows, *, skip: bool, decode: Decode = pictures.decode
 ) -> tuple[np.ndarray, dict[str, int], dict[str, str]]:
     """Decode the images `paths` into `rows`, in threads (Pillow lets go of the interpreter while it decodes).
 
@@ -215,11 +219,11 @@ def decode_all(
             for path, load in files.read(paths):
                 task.append((path, load))
                 if len(task) == TASK:
-                    waiting.append(pool.submit(_decode_some, task, resolution, channels))
+                    waiting.append(pool.submit(_decode_some, task, resolution, channels, decode))
                     task = []
                 if len(waiting) > 2 * threads:  # what was read ahead is held in memory
                     finish(waiting.pop(0))
-            waiting.append(pool.submit(_decode_some, task, resolution, channels))
+            waiting.append(pool.submit(_decode_some, task, resolution, channels, decode))
             for future in waiting:
                 finish(future)
     finally:
@@ -227,11 +231,11 @@ def decode_all(
     return good, changes, failures
 
 
-def _decode_some(task: list[tuple[str, Load]], resolution: int, channels: int) -> list[Outcome]:
+def _decode_some(task: list[tuple[str, Load]], resolution: int, channels: int, decode: Decode) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for path, load in task:
         try:
-            pixels, changes = pictures.decode(load(), resolution, channels)
+            pixels, changes = decode(load(), resolution, channels)
             outcomes.append((path, pixels, changes))
         except Exception as reason:  # decoders raise whatever they like on damaged bytes
             outcomes.append((path, _why(reason), []))

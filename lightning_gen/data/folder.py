@@ -75,7 +75,7 @@ class Folder(Source):
         if on_error not in ("stop", "skip"):
             raise UserError(f"--data.on_error {on_error}: stop or skip")
         self._flip = flip
-        self._set = _prepare(str(root), resolution, channels, split, on_error)
+        self._set = prepare(str(root), resolution, channels, split, on_error)
         self.image_shape = (channels, resolution, resolution)
         self.class_names = self._set.about["class_names"]
         self.split = self._set.about["split"]
@@ -132,9 +132,18 @@ def mirrored(images: Tensor, chance: np.ndarray) -> Tensor:
     return torch.where(chosen, images.flip(-1), images)
 
 
-def _prepare(root: str, resolution: int, channels: int, split: str, on_error: str) -> cache.Prepared:
+def prepare(
+    root: str, resolution: int, channels: int, split: str, on_error: str, decode: cache.Decode = pictures.decode
+) -> cache.Prepared:
+    """The images of `root` as one prepared set, from the cache where it has them.
+
+    Raises:
+        UserError: as `Folder`.
+    """
     files = archive.open_root(root)
     how = [LAYOUT, pictures.RECIPE, resolution, channels, split, on_error]
+    if decode is not pictures.decode:
+        how.append(decode.__name__)
     shelf = cache.Shelf(cache.cache_folder() / "images")
     place = cache.key_of(os.path.realpath(Path(root).expanduser()), *how)
     if found := shelf.find(shelf.remembered(place, files.signature)):
@@ -148,14 +157,16 @@ def _prepare(root: str, resolution: int, channels: int, split: str, on_error: st
         if found is None:
             shape = (len(arranged.paths), channels, resolution, resolution)
             classes = max(1, len(arranged.class_names))
-            fill = partial(_fill, files, arranged, on_error == "skip")
+            fill = partial(_fill, files, arranged, on_error == "skip", decode)
             found = shelf.keep(key, shape, np.array(arranged.labels), classes, fill)
         shelf.remember(place, files.signature, key)
         return found
 
 
-def _fill(files: archive.Files, arranged: Arranged, skip: bool, rows: cache.Rows) -> tuple[np.ndarray, dict[str, Any]]:
-    good, changes, failures = cache.decode_all(files, arranged.paths, rows, skip=skip)
+def _fill(
+    files: archive.Files, arranged: Arranged, skip: bool, decode: cache.Decode, rows: cache.Rows
+) -> tuple[np.ndarray, dict[str, Any]]:
+    good, changes, failures = cache.decode_all(files, arranged.paths, rows, skip=skip, decode=decode)
     if not good.any():
         raise UserError(f"--data.root {files.root}: none of its {len(good)} images can be read")
     if archive.open_root(files.root).signature != files.signature:

@@ -57,6 +57,21 @@ def decode(data: bytes, resolution: int, channels: int) -> tuple[np.ndarray, lis
     return _array(image), changes
 
 
+def side_by_side(data: bytes, resolution: int, channels: int) -> tuple[np.ndarray, list[str]]:
+    """The two halves of the picture in `data`, left and right, one behind the other: each is brought to the resolution
+    as `decode` does, and has half of `channels`.
+
+    Raises:
+        ValueError: an odd width, which has no halves; and whatever `decode` raises.
+    """
+    image, changes = _whole(data, channels // 2)
+    width, height = image.size
+    if width % 2:
+        raise ValueError(f"{width} pixels wide: two pictures side by side have an even width")
+    halves = [image.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
+    return np.concatenate([_array(_square(half, resolution, changes)) for half in halves]), changes
+
+
 def whole(data: bytes, channels: int = 3) -> np.ndarray:
     """As `decode`, at the picture's own size: uint8 (channels, H, W)."""
     return _array(_whole(data, channels)[0])

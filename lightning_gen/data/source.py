@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Batch = dict[str, Any]
-"""`image` (B, C, H, W), uint8 or for points float32; `label` (B,) int64; paired, unpaired and other kinds add keys."""
+"""`image` (B, C, H, W), uint8 or for points float32; `label` (B,) int64; a source of translations adds its `views`."""
 
 
 class Source(ABC):
@@ -25,6 +25,11 @@ class Source(ABC):
     """
 
     kind: ClassVar[Literal["image", "volume", "points"]] = "image"
+    views: ClassVar[tuple[str, ...]] = ("image",)
+    """What a training batch holds. Of a translation the picture that it starts from and the one that it makes:
+    `source` and `target`, `a` and `b`, `low` and `high`; `image` in what `read` gives is then the second one."""
+    paired: ClassVar[bool] = False
+    """Whether the second view of a row is what the first one should become."""
 
     image_shape: tuple[int, int, int]
     """(channels, height, width) of every image."""
@@ -39,6 +44,11 @@ class Source(ABC):
     def num_classes(self) -> int:
         """How many labels there are."""
         return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what a translation starts from, the first view."""
+        return self.image_shape
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -61,6 +71,12 @@ class Source(ABC):
         stream). The default changes nothing; sources of photographs mirror where their setting asks for it.
         """
         return batch
+
+    def examples(self, n: int, *, seed: int = 0, start: int = 0) -> Batch:
+        """What images `start .. start+n` of a translating model are made from: the rows of these numbers, from the
+        front again after the last one. Which pictures there are is no matter of chance, so `seed` changes nothing."""
+        batch = self.read(np.arange(start, start + n) % len(self))
+        return {view: batch[view] for view in self.views}
 
     def class_counts(self) -> Tensor:
         """How many rows each class has, (num_classes,) int64; sources with labels keep it cheap."""

@@ -1,0 +1,292 @@
+"""Pictures that belong together, as their files say: pairs of equal names or side by side, and two sets without pairs.
+
+Without files `shapes` stands in: the same shape as an outline and filled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_gen import noise
+from lightning_gen.data import archive, cache, folder, pictures
+from lightning_gen.data.shapes import Shapes, Style, render
+from lightning_gen.data.source import Batch, Source
+from lightning_gen.errors import UserError, nearest
+
+Direction = Literal["ab", "ba"]
+
+_PARTNER = 0x9A12  # names the stream that draws partners of unpaired pictures
+
+
+class Drawn(Source):
+    """`shapes` in one of its styles.
+
+    Args:
+        resolution: Side of the images, a power of two from 8 to 256.
+        channels: 3 for colour, 1 for grey.
+        split: train or test.
+        style: filled or outline.
+    """
+
+    def __init__(self, resolution: int = 32, channels: int = 3, split: str = "train", style: Style = "filled"):
+        self._shapes = Shapes(resolution, channels, split=split)  # type: ignore[arg-type]  # it checks the name
+        self.style: Style = style
+        self.image_shape = self._shapes.image_shape
+        self.class_names = []
+        self.split = split
+        self.title = f"{self._shapes.title}, {style}"
+        self.decodable = self._shapes.decodable and style == "filled"
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def read(self, indices: np.ndarray) -> Batch:
+        """Only `image`."""
+        if self.style == "filled":
+            return {"image": self._shapes.read(indices)["image"]}
+        channels, resolution, _ = self.image_shape
+        return {"image": render(self._shapes.factors(indices), resolution, channels, self.style)}
+
+    def digest(self) -> str:
+        """Of the set and the style."""
+        return _digest(self._shapes.digest(), self.style)
+
+
+class Paired(Source):
+    """Pairs of pictures of one scene: two folders with equal names, or one folder of pictures side by side.
+
+    Without `root`: `shapes`, outline and filled.
+
+    Args:
+        root: Folder or archive of the pictures A; without `root_b`, of pictures that show A left and B right.
+        root_b: Folder or archive of the pictures B; each is called as its A, but for the suffix.
+        direction: ab makes B from A; ba makes A from B.
+        resolution: Width and height to which pictures are brought.
+        source_channels: 3 for colour, 1 for grey, of the pictures that are started from.
+        channels: The same of the pictures that are made.
+        split: Which part to read where there are folders named train, val or test.
+        flip: Mirror half of the pairs, each time anew, when training.
+
+    Raises:
+        UserError: names without counterpart, a picture of odd width where two are side by side, and as `folder`.
+    """
+
+    views = ("source", "target")
+    paired = True
+    notes: list[str]
+    """What a user should know about how the set was read, as sentences."""
+
+    def __init__(
+        self,
+        root: str = "",
+        root_b: str = "",
+        direction: Direction = "ab",
+        resolution: int = 32,
+        source_channels: int = 3,
+        channels: int = 3,
+        split: str = "train",
+        flip: bool = False,
+    ):
+        choice("direction", direction, get_args(Direction))
+        self._swap = direction == "ba"
+        self._flip = flip
+        of_a, of_b = (channels, source_channels) if self._swap else (source_channels, channels)
+        self._halves: cache.Prepared | None = None
+        if not root:
+            self._a: Source = Drawn(resolution, of_a, split, "outline")
+            self._b: Source = Drawn(resolution, of_b, split, "filled")
+            self.title, self.split = "shapes, outline and filled", split
+        elif root_b:
+            _same_names(root, root_b, split)
+            self._a = folder.Folder(root, resolution, of_a, split)
+            self._b = folder.Folder(root_b, resolution, of_b, split)
+            self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
+        else:
+            if channels != source_channels:
+                raise UserError("--data.source_channels: pictures side by side in one file have the same channels")
+            self._halves = folder.prepare(root, resolution, 2 * channels, split, "stop", pictures.side_by_side)
+            self.title, self.split = f"{Path(root).name}, side by side", self._halves.about["split"]
+        self.notes = [note for part in (self._parts()) for note in getattr(part, "notes", [])]
+        self.image_shape = (channels, resolution, resolution)
+        self._source_channels = source_channels
+        self.class_names = []
+
+    def _parts(self) -> list[Source]:
+        return [] if self._halves is not None else [self._a, self._b]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """With the channels of the picture that is started from."""
+        return (self._source_channels, *self.image_shape[1:])
+
+    @property
+    def decodable(self) -> bool:
+        """Whether the pictures that are made are filled shapes."""
+        return self._halves is None and getattr(self._a if self._swap else self._b, "decodable", False)
+
+    def __len__(self) -> int:
+        return len(self._a) if self._halves is None else self._halves.shape[0]
+
+    def read(self, indices: np.ndarray) -> Batch:
+        """`source` and `target`, (B, C, R, R) uint8 each."""
+        if self._halves is None:
+            a, b = (part.read(indices)["image"] for part in self._parts())
+        else:
+            a, b = torch.from_numpy(self._halves.images[indices]).chunk(2, dim=1)
+        source, target = (b, a) if self._swap else (a, b)
+        return {"source": source, "target": target, "image": target}
+
+    def digest(self) -> str:
+        """Of both sides, and which is which."""
+        content = [self._halves.digest] if self._halves is not None else [part.digest() for part in self._parts()]
+        return _digest(*content, "ba" if self._swap else "ab")
+
+    def augment(self, batch: Batch, chance: np.ndarray) -> Batch:
+        """With `flip`, pairs are mirrored together."""
+        return mirrored_views(batch, self.views, chance, self._flip)
+
+
+class Unpaired(Source):
+    """Two sets of pictures, A and B, of which no two belong together.
+
+    Without `root`: `shapes`, outlines as A and other shapes, filled, as B.
+
+    Args:
+        root: Folder or archive of the pictures A; without `root_b`, one that holds folders trainA and trainB (testA and
+            testB with the split test), or A and B.
+        root_b: Folder or archive of the pictures B.
+        resolution: Width and height to which pictures are brought.
+        channels: 3 for colour, 1 for grey, of both.
+        split: Which part to read.
+        flip: Mirror half of the pictures, each time anew, when training.
+
+    Raises:
+        UserError: no such folders, and as `folder`.
+    """
+
+    views = ("a", "b")
+    notes: list[str]
+    """What a user should know about how the sets were read, as sentences."""
+
+    def __init__(
+        self,
+        root: str = "",
+        root_b: str = "",
+        resolution: int = 32,
+        channels: int = 3,
+        split: str = "train",
+        flip: bool = False,
+    ):
+        self._flip = flip
+        self._a: Source
+        self._b: Source
+        if not root:
+            self._a = Drawn(resolution, channels, split, "outline")
+            self._b = Drawn(resolution, channels, split, "filled")
+            self.title, self.split = "shapes, outline and filled, unpaired", split
+        elif root_b:
+            self._a = folder.Folder(root, resolution, channels, split)
+            self._b = folder.Folder(root_b, resolution, channels, split)
+            self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
+        else:
+            sides = _two_folders(root, split)
+            self._a, self._b = (folder.Folder(side, resolution, channels) for side in sides)
+            self.title, self.split = Path(root).name, split
+        self.notes = [note for part in (self._a, self._b) for note in getattr(part, "notes", [])]
+        self.image_shape = self._a.image_shape
+        self.class_names = []
+
+    @property
+    def decodable(self) -> bool:
+        """Whether B are filled shapes."""
+        return getattr(self._b, "decodable", False)
+
+    def __len__(self) -> int:
+        """Of the larger set; the smaller one begins again."""
+        return max(len(self._a), len(self._b))
+
+    def read(self, indices: np.ndarray) -> Batch:
+        """`a` and `b`, (B, C, R, R) uint8 each; row i of B lies half a set away from row i of A, for shapes would
+        otherwise be pairs."""
+        a = self._a.read(indices % len(self._a))["image"]
+        b = self._b.read((indices + len(self._b) // 2) % len(self._b))["image"]
+        return {"a": a, "b": b, "image": b}
+
+    def digest(self) -> str:
+        """Of both sets, and which is which."""
+        return _digest(self._a.digest(), self._b.digest())
+
+    def augment(self, batch: Batch, chance: np.ndarray) -> Batch:
+        """Each A meets another B every time; with `flip`, each is mirrored for itself."""
+        rows = (_again(chance, _PARTNER) * len(self._b)).astype(np.int64)
+        drawn = {"a": batch["a"], "b": self._b.read(rows)["image"]}
+        if self._flip:
+            drawn["a"] = folder.mirrored(drawn["a"], chance)
+            drawn["b"] = folder.mirrored(drawn["b"], _again(chance, _PARTNER + 1))
+        return drawn
+
+
+def choice(setting: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a value that a setting of the data does not have."""
+    if value not in known:
+        raise UserError(f"--data.{setting} {value}: {' or '.join(known)}{nearest(value, known)}")
+
+
+def mirrored_views(batch: Batch, views: tuple[str, ...], chance: np.ndarray, flip: bool) -> Batch:
+    """The views alone, as training needs them; with `flip` those rows are mirrored, in all views alike, whose chance
+    is under a half."""
+    return {view: folder.mirrored(batch[view], chance) if flip else batch[view] for view in views}
+
+
+def keys_of(chance: np.ndarray) -> np.ndarray:
+    """The numbers in [0, 1) that a batch is augmented by as whole numbers (B,) int64, to draw further ones from."""
+    return (chance * float(1 << 53)).astype(np.int64)
+
+
+def _again(chance: np.ndarray, seed: int) -> np.ndarray:
+    """Other uniform numbers, independent of `chance`, that are a function of it."""
+    return noise.chance(keys_of(chance), seed)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _same_names(root_a: str, root_b: str, split: str) -> None:
+    """Pairs are known by their names alone: one that is missing would shift all that follow."""
+    names = []
+    for root in (root_a, root_b):
+        files = archive.open_root(root)
+        paths = folder.arrange(files.paths(), root, split, is_archive=files.is_archive).paths
+        names.append({Path(path).with_suffix("").name: path for path in paths})
+    for ours, theirs, root in ((names[0], names[1], root_b), (names[1], names[0], root_a)):
+        if lonely := sorted(set(ours) - set(theirs)):
+            more = f" and of {len(lonely) - 1} more" if len(lonely) > 1 else ""
+            raise UserError(
+                f"--data.root {root} holds no counterpart of {ours[lonely[0]]}{more}: pairs have equal names"
+            )
+
+
+def _two_folders(root: str, split: str) -> tuple[str, str]:
+    """The folders of A and of B below `root`, or below the one folder that is all there."""
+    parents = {Path(path).parent.as_posix() for path in archive.open_root(root).paths() if pictures.is_image(path)}
+    for a, b in ((f"{split}A", f"{split}B"), ("A", "B"), ("a", "b")):
+        for above in sorted({str(Path(parent).parent) for parent in parents}):
+            sides = [Path(above, side).as_posix() for side in (a, b)]
+            if parents.issuperset(sides):
+                return f"{root}/{sides[0]}", f"{root}/{sides[1]}"
+    raise UserError(
+        f"--data.root {root}: neither {split}A and {split}B nor A and B in it; name the two folders with "
+        "--data.root and --data.root_b"
+    )
+
+
+def as_bytes(levels: Tensor) -> Tensor:
+    """Levels (B, C, H, W) of any float type to the nearest bytes."""
+    return levels.round().clamp(0, 255).to(torch.uint8)
