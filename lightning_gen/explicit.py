@@ -65,7 +65,8 @@ def score(
         reference_digest=source.digest(),
         n_reference=count,
         split=source.split,
-        settings={"bpd.draws": draws, "bpd.levels": model.levels},
+        # an exact likelihood needs no draws, so their number is no part of its protocol
+        settings={"bpd.levels": model.levels} | ({"bpd.draws": draws} if "elbo" in found else {}),
         reference=source.title,
         seed=seed,
         averaged=model.has_averages and not raw,

@@ -11,7 +11,25 @@ import click
 from lightning_gen import __version__
 from lightning_gen.errors import UserError, nearest
 
-VERBS = ("fit", "sample", "evaluate", "benchmark", "watch", "models", "data", "extractors", "plugin", "doctor")
+VERBS = (
+    "fit",
+    "sample",
+    "translate",
+    "interpolate",
+    "traverse",
+    "encode",
+    "decode",
+    "edit",
+    "project",
+    "evaluate",
+    "benchmark",
+    "watch",
+    "models",
+    "data",
+    "extractors",
+    "plugin",
+    "doctor",
+)
 
 
 class _Shown(click.ClickException):

@@ -134,7 +134,8 @@ def _given(subject: str, found: Any) -> None:
     units |= dict.fromkeys(("nll", "elbo", "kl"), "nats an image")
     for name, value in found.scores.items():
         click.echo(f"  {name:16} {value:<12.6g} {units.get(name, '')}".rstrip())
-    click.echo(f"  {'draws':16} {passport.settings['bpd.draws']}, {passport.settings['bpd.levels']} levels")
+    for name, value in passport.settings.items():
+        click.echo(f"  {name:16} {value}")
     click.echo(f"  {'passport':16} {passport.digest()}")
 
 

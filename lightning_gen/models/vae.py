@@ -55,7 +55,7 @@ class VAE(GenerativeModule):
             "hidden": (256,),
             "likelihood": "gaussian",
             "sigma": 0.25,
-            "kl_warmup_kimg": 20.0,
+            "kl_warmup_kimg": 5.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
@@ -189,7 +189,7 @@ class BetaVAE(VAE):
             "hidden": (256,),
             "likelihood": "gaussian",
             "sigma": 0.25,
-            "kl_warmup_kimg": 20.0,
+            "kl_warmup_kimg": 5.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {

@@ -1,0 +1,63 @@
+"""`lgen encode`: images to latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lightning_gen.cli import latents, options
+
+
+@click.command("encode")
+@latents.run
+@click.option(
+    "--input", "named", metavar="IMAGES|DATA", required=True, help="An image, folder, archive or data source."
+)
+@click.option("--n", type=click.IntRange(min=1), help="Number of images; all.")
+@click.option("--out", metavar="FILE.npz", help="Write `latents`, and `label` where there are labels.")
+@click.option("--plot", metavar="FILE", help="Write their first two principal components as a picture, by label.")
+@options.plugin
+@latents.device
+def command(run: str, named: str, n: int | None, out: str | None, plot: str | None, device: str) -> None:
+    """Encode images: vectors of an autoencoder, codes of a VQ-VAE. `lgen decode` is the way back."""
+    from lightning_gen.errors import UserError
+
+    if out is None and plot is None:
+        raise UserError("where to? --out FILE.npz for latents, --plot FILE for a picture of them")
+
+    import torch
+
+    from lightning_gen import images, latent
+
+    model, name = latents.open_model(run, device, vectors=False)
+    batch = latents.pixels(named, model, n)
+    found = torch.cat([latent.latents_of(model, images.from_uint8(part)).cpu() for part in batch["image"].split(64)])
+    if plot is not None and (not found.is_floating_point() or found[0].numel() < 2 or len(found) < 3):
+        raise UserError(f"--plot: needs three images at least, and latents with directions; those of {name} are codes")
+    click.echo(f"{len(found)} images to {' x '.join(map(str, found.shape[1:]))} {str(found.dtype)[6:]} each")
+    if out is not None:
+        arrays = {"latents": found.numpy()} | ({"label": batch["label"].numpy()} if "label" in batch else {})
+        latents.write(arrays, out, latents.write_arrays)
+    if plot is not None:
+        places, share = latent.principal(found.flatten(1))
+        click.echo(f"two principal components hold {share.sum():.1%} of the variance")
+        latents.write((places, share, batch.get("label")), plot, _plot)
+
+
+def _plot(content: tuple[Any, Any, Any], path: Path) -> None:
+    import os
+
+    from matplotlib.figure import Figure
+
+    places, share, label = content
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(places[:, 0], places[:, 1], s=6, c=label, cmap="tab20")
+    axes.set_xlabel(f"first component, {share[0]:.1%} of the variance")
+    axes.set_ylabel(f"second component, {share[1]:.1%}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    figure.savefig(unfinished, format="png", dpi=120)
+    os.replace(unfinished, path)

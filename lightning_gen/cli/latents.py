@@ -1,0 +1,137 @@
+"""What the verbs about latent spaces share: which model, which images, where to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lightning_gen.module import GenerativeModule
+
+run: Any = click.argument("run", metavar="RUN|CKPT")
+seed: Any = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream.")
+label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
+device: Any = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1.")
+
+
+def open_model(run: str, device: str, label: int | None = None, vectors: bool = True) -> tuple[GenerativeModule, str]:
+    """The model of a run and its name; with `vectors` one that has a latent space.
+
+    Raises:
+        UserError: no such run, a label that the model does not know, or no latent space.
+    """
+    from lightning_gen import checkpoints, latent
+    from lightning_gen.errors import UserError
+
+    model, origin = checkpoints.load_model(checkpoints.find(run), device)
+    name: str = origin["model"]
+    if vectors:
+        latent.require(model, name)
+    if label is not None and not model.num_classes:
+        raise UserError(f"{name} is not conditional: --label means nothing to it")
+    if label is not None and label >= model.num_classes:
+        raise UserError(f"--label {label}: the model knows classes 0 to {model.num_classes - 1}")
+    return model, name
+
+
+def picture(path: str, model: GenerativeModule) -> Tensor:
+    """One image file, brought to the model's size: (1, *image_shape) uint8.
+
+    Raises:
+        UserError: no such file, or none that can be read as an image.
+    """
+    import torch
+
+    from lightning_gen.data import pictures
+    from lightning_gen.errors import UserError
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"there is no image {path}")
+    channels, _, side = model.image_shape
+    try:
+        return torch.from_numpy(pictures.decode(file.read_bytes(), side, channels)[0])[None]
+    except Exception as reason:  # decoders raise whatever they like on damaged bytes
+        raise UserError(f"the image {path} cannot be read ({str(reason) or type(reason).__name__})") from reason
+
+
+def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[str, Any]:
+    """A batch (`image` uint8, perhaps `label`) of the first `n` images of an image file, a folder or archive, or a
+    registered data source, at the model's size.
+
+    Raises:
+        UserError: nothing of that name, or nothing that the model's size fits.
+    """
+    import inspect
+
+    import numpy as np
+
+    from lightning_gen import registry
+    from lightning_gen.errors import UserError, nearest
+
+    channels, _, side = model.image_shape
+    path = Path(named).expanduser()
+    if named in registry.names("data"):
+        source_class = registry.load(named, "data")
+        known = inspect.signature(source_class).parameters
+        settings = {"resolution": side, "channels": channels}
+        source = registry.make(named, "data", **{key: value for key, value in settings.items() if key in known})
+    elif path.is_file() and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"):
+        return {"image": picture(named, model)}
+    elif path.exists():
+        source = registry.make("folder", "data", root=named, resolution=side, channels=channels, split="all")
+    else:
+        similar = nearest(named, registry.names("data"))
+        raise UserError(f"{named}: no data source{similar}, and no such image, folder or archive")
+    if tuple(source.image_shape) != tuple(model.image_shape):
+        ours, theirs = (" x ".join(map(str, shape)) for shape in (model.image_shape, source.image_shape))
+        raise UserError(f"{named} has images of {theirs}, and the model knows {ours}")
+    return source.read(np.arange(min(n or len(source), len(source))))
+
+
+def write(content: Any, path: str, how: Any) -> None:
+    """Call `how(content, PATH)`, and say which file there is now.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from lightning_gen.errors import UserError
+
+    try:
+        how(content, Path(path))
+    except OSError as reason:
+        raise UserError(f"cannot write {reason.filename or path}: {reason.strerror}") from reason
+    click.echo(path)
+
+
+def write_arrays(arrays: dict[str, Any], path: Path) -> None:
+    """An .npz of plain arrays, whole or not at all."""
+    import os
+
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(unfinished, path)
+
+
+def write_gif(frames: Tensor, path: Path) -> None:
+    """Frames (N, C, H, W) uint8 as an endless animation there and back, enlarged to be looked at."""
+    import os
+
+    from PIL import Image
+
+    from lightning_gen import images
+
+    large = [images.enlarge(frame, 128).permute(1, 2, 0).squeeze(2).contiguous().cpu().numpy() for frame in frames]
+    shown = [Image.fromarray(frame) for frame in (*large, *large[-2:0:-1])]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    shown[0].save(unfinished, format="gif", save_all=True, append_images=shown[1:], duration=80, loop=0)
+    os.replace(unfinished, path)

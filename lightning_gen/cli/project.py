@@ -1,0 +1,59 @@
+"""`lgen project`: where in a latent space an image lies."""
+
+from __future__ import annotations
+
+import click
+
+from lightning_gen.cli import latents, options
+
+
+@click.command("project")
+@latents.run
+@click.option(
+    "--input", "named", metavar="IMAGES|DATA", required=True, help="An image, folder, archive or data source."
+)
+@click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
+@click.option("--steps", type=click.IntRange(min=0), default=200, show_default=True, help="Of gradient descent.")
+@click.option("--lr", type=float, default=0.05, show_default=True, help="Their size.")
+@click.option("--png", metavar="FILE", help="Write the images above what the latents make.")
+@click.option("--out", metavar="FILE.npz", help="Write the latents.")
+@latents.seed
+@latents.label
+@options.plugin
+@latents.device
+def command(
+    run: str,
+    named: str,
+    n: int,
+    steps: int,
+    lr: float,
+    png: str | None,
+    out: str | None,
+    seed: int,
+    label: int | None,
+    device: str,
+) -> None:
+    """Search for the latents whose images come nearest to given ones: the inverse of a generator."""
+    from lightning_gen.errors import UserError
+
+    if png is None and out is None:
+        raise UserError("where to? --png FILE for pictures, --out FILE.npz for latents")
+
+    import torch
+
+    from lightning_gen import images, latent
+    from lightning_gen.metrics import paired
+
+    model, _ = latents.open_model(run, device, label)
+    if label is None and model.num_classes:
+        raise UserError("the model draws classes: --label K says of which one the images are")
+    pixels = latents.pixels(named, model, n)["image"]
+    targets = images.from_uint8(pixels)
+    found, _ = latent.project(model, targets, steps=steps, lr=lr, seed=seed, label=label)
+    made = images.to_uint8(latent.images_of(model, found, label, seed)).cpu()
+    click.echo(f"{len(pixels)} images, PSNR {paired.psnr(made, pixels):.2f} decibels after {steps} steps")
+    if png is not None:
+        both = torch.cat([pixels, made])
+        latents.write(images.enlarge(images.grid(both, columns=len(pixels))), png, images.save_png)
+    if out is not None:
+        latents.write({"latents": found.cpu().numpy()}, out, latents.write_arrays)
