@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class StrangerError(UserError):
+    """A part of another distribution failed; whatever does not use it goes on."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'progan'?`` for the known name nearest to `word`, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

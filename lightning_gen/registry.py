@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_gen import unpackaged
-from lightning_gen.errors import UserError, nearest
+from lightning_gen.errors import StrangerError, UserError, nearest
 
 API_VERSION = 1
 """Version of the contract (module.py, data/source.py, metrics/extractors.py) that this host speaks."""
@@ -159,8 +159,12 @@ def make(name: str, kind: str = "models", /, *arguments: Any, **keywords: Any) -
 
 @contextlib.contextmanager
 def blamed(name: str, kind: str, deed: str) -> Iterator[None]:
-    """Inside works code of a part. What a stranger's raises becomes one line that names its distribution; in ours it
-    is a bug, and raised as it is."""
+    """Inside works code of a part. What a stranger's raises becomes a line that names its distribution; in ours it
+    is a bug, and raised as it is.
+
+    Raises:
+        StrangerError: it names the part and what was raised.
+    """
     try:
         yield
     except (UserError, KeyboardInterrupt):
@@ -169,7 +173,7 @@ def blamed(name: str, kind: str, deed: str) -> Iterator[None]:
         found = part(name, kind)
         if found.distribution == OURS:
             raise
-        raise UserError(f"{found.title} {deed}: {_said(reason)}\nLGEN_DEBUG=1 shows where") from reason
+        raise StrangerError(f"{found.title} {deed}: {_said(reason)}\nLGEN_DEBUG=1 shows where") from reason
 
 
 @contextlib.contextmanager

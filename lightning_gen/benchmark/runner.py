@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lightning_gen import records
+from lightning_gen import records, registry
 from lightning_gen.benchmark.results import Evaluation, ResultRow
 from lightning_gen.benchmark.suite import Row, Suite
 from lightning_gen.errors import UserError
@@ -46,7 +46,8 @@ def run_row(suite: Suite, row: Row, place: Place, device: str) -> ResultRow:
     run = place.run(row)
     try:
         _train(row, run)
-        model, evaluations = _score(suite, row, run, device)
+        with registry.blamed(row.settings.model, "models", "cannot be scored"):
+            model, evaluations = _score(suite, row, run, device)
     except UserError as reason:
         return _result(row, state="failed", reason=str(reason).splitlines()[0], run=run)
     picture = place.pictures / f"{row.entry}-{row.seed}.png"
@@ -224,7 +225,8 @@ def forecast(row: Row, done: Sequence[ResultRow]) -> float:
         for result in done
         if result.entry == row.entry and result.machine == machine() and result.images_per_second
     ]
-    speed = statistics.fmean(speeds) if speeds else _measure(row)
+    with registry.blamed(row.settings.model, "models", "cannot be trained"):
+        speed = statistics.fmean(speeds) if speeds else _measure(row)
     return row.settings.values["kimg"] * 1000 / speed
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lightning_gen.cli import options
+from lightning_gen.errors import StrangerError
 
 RESULTS = "benchmarks/results"
 
@@ -100,7 +101,12 @@ def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> float:
     seconds = {}
     for row in pending:
         if row.entry not in seconds:
-            seconds[row.entry] = runner.forecast(row, done)
+            try:
+                seconds[row.entry] = runner.forecast(row, done)
+            except StrangerError as reason:  # its rows will fail, the others need not wait for that
+                click.echo(f"  {row.entry:20} {str(reason).splitlines()[0]}")
+                seconds[row.entry] = 0.0
+                continue
             kimg = row.settings.values["kimg"]
             click.echo(f"  {row.entry:20} {_duration(seconds[row.entry])} a row ({kimg:g} kimg)")
     total = sum(seconds[row.entry] for row in pending)

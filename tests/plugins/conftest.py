@@ -145,6 +145,8 @@ SHOP = {
     "lgen-misshapen": (MODEL.format(name="Misshapen").replace("self.generate(", "self.generator(")
                        .replace("self.generator(latents)", "self.generator(latents)[..., :4]"),
                        {"models": "misshapen=Misshapen"}),
+    "lgen-stumbles": (MODEL.format(name="Stumbles").replace("real, (", "raise KeyError('nothing there')  # ("),
+                      {"models": "stumbles=Stumbles"}),
     "lgen-usurper": (MODEL.format(name="Usurper"), {"models": "progan=Usurper"}),
     "lgen-lacking": ("import a_library_nobody_has\n", {"models": "lacking=Lacking"}),
     "lgen-future": ("raise RuntimeError('imported')\n", {"models": "future=Future", "api": "2=lgen_future"}),

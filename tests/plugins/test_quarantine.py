@@ -1,4 +1,4 @@
-"""Fifteen distributions, most of them bad, in one environment: each harms nothing but itself."""
+"""Sixteen distributions, most of them bad, in one environment: each harms nothing but itself."""
 
 from __future__ import annotations
 
@@ -110,6 +110,19 @@ def test_images_of_the_wrong_shape_are_told_before_any_training(shop: Path, tmp_
     said = mistake("fit", "--model", "misshapen", *small, "--logger", "none", "--out", str(tmp_path / "run"))
     assert "the model misshapen draws images (64, 3, 8, 4), not (64, 3, 8, 8): its generate is wrong" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_one_that_fails_in_training_does_not_keep_a_suite_from_the_others(shop: Path, tmp_path: Path) -> None:
+    small = "data.size: 20, data.resolution: 8, data.batch_size: 10"
+    (tmp_path / "odd.yaml").write_text(
+        f"about: Odd.\ntier: smoke\nkimg: 0.1\nsettings: {{{small}}}\nentries: [{{model: stumbles}}, {{model: fine}}]\n"
+    )
+    places = ("--out", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"))
+    done = lgen("benchmark", "run", str(tmp_path / "odd.yaml"), "--forecast", *places)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    stumbles, fine = done.stdout.splitlines()[1:3]
+    assert "model 'stumbles' of lgen-stumbles 1.0 cannot be trained: KeyError: 'nothing there'" in stumbles
+    assert fine.split()[0] == "fine"
 
 
 @pytest.mark.slow
