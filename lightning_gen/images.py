@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -82,6 +83,21 @@ def beside(views: Sequence[Tensor]) -> Tensor:
     full = [enlarge(view, side).expand(-1, channels, -1, -1) for view in views]
     rows = torch.stack(full, dim=1).flatten(0, 1)
     return grid(rows, columns=len(views) * max(1, math.isqrt(len(views[0])) // 2))
+
+
+def contact_sheet(pictures: Sequence[Tensor], columns: int, cell: int = 256) -> Tensor:
+    """Pictures (C, H, W) uint8 of any sizes, each shrunk or enlarged to fit a square of `cell` pixels, tiled like
+    `grid`."""
+    cells = []
+    for picture in pictures:
+        factor = cell / max(picture.shape[-2:])
+        height, width = (max(1, round(side * factor)) for side in picture.shape[-2:])
+        array = picture.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+        how = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS
+        square = Image.new("RGB", (cell, cell), (255, 255, 255))
+        square.paste(Image.fromarray(array).resize((width, height), how), ((cell - width) // 2, (cell - height) // 2))
+        cells.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
+    return grid(torch.stack(cells), columns)
 
 
 def enlarge(picture: Tensor, at_least: int = 512) -> Tensor:

@@ -72,6 +72,16 @@ def side_by_side(data: bytes, resolution: int, channels: int) -> tuple[np.ndarra
     return np.concatenate([_array(_square(half, resolution, changes)) for half in halves]), changes
 
 
+def is_grey(data: bytes) -> bool:
+    """Whether the picture in `data` has no colour to speak of: its file holds one channel, transparency aside.
+
+    Raises:
+        Exception: whatever Pillow raises on what it cannot read.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+
+
 def whole(data: bytes, channels: int = 3) -> np.ndarray:
     """As `decode`, at the picture's own size: uint8 (channels, H, W)."""
     return _array(_whole(data, channels)[0])

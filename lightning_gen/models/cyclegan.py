@@ -55,14 +55,14 @@ class CycleGAN(GenerativeModule):
             "width": 16,
             "blocks": 3,
             "patch": 16,
-            "lr": 1e-3,
+            "lr": 5e-4,
             "ema_halflife_kimg": 1.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 267, "data.batch_size": 1, "data.flip": True, "update.lr_decay": 0.5},
         "paper-128": {"kimg": 267, "data.batch_size": 1, "data.flip": True, "update.lr_decay": 0.5},
-        "quick": {"kimg": 30, "data.batch_size": 8, "update.lr_decay": 0.5},
+        "quick": {"kimg": 12, "data.batch_size": 4, "update.lr_decay": 0.5},
     }
     checked: ClassVar[dict[str, Any]] = {"width": 4, "blocks": 1, "history": 6}
     stride = ResNetGenerator.stride

@@ -1,0 +1,182 @@
+"""`lgen translate`: your pictures through a run that makes pictures of pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from lightning_gen.cli import options
+
+
+@click.command("translate")
+@click.argument("run", metavar="RUN|CKPT")
+@click.option("--input", "given", metavar="DIR|FILE", required=True, help="A picture, or a folder or archive of them.")
+@click.option("--out", metavar="DIR", required=True, help="Where each goes as a PNG, under its own name.")
+@click.option("--direction", type=click.Choice(["ab", "ba"]), default="ab", show_default=True, help="For cyclegan.")
+@click.option(
+    "--sheet", metavar="FILE", help="Also the first pictures and their translations side by side, as one PNG."
+)
+@click.option("--tile", type=click.IntRange(min=16), help="Larger pictures go in tiles of this side; by default 512.")
+@click.option("--overlap", type=click.IntRange(min=0), help="Pixels that tiles share; by default what the model needs.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at once.")
+@options.plugin
+@click.option("--device", help="Where to compute: cpu, cuda, cuda:1; a GPU if there is one.")
+def command(
+    run: str,
+    given: str,
+    out: str,
+    direction: Literal["ab", "ba"],
+    sheet: str | None,
+    tile: int | None,
+    overlap: int | None,
+    batch_size: int,
+    device: str | None,
+) -> None:
+    """Translate pictures of any size with a run (its last checkpoint) or a checkpoint file.
+
+    Sides that the model cannot take are padded and cut off again; large pictures are translated in overlapping tiles.
+    All of them are written, or none.
+    """
+    from lightning_gen.errors import UserError
+
+    for path in (run, given):
+        if not Path(path).expanduser().exists():
+            raise UserError(
+                f"there is no {'run or checkpoint' if path is run else 'picture, folder or archive'} {path}"
+            )
+
+    import torch
+    from rich.progress import track
+
+    from lightning_gen import checkpoints, images, translate
+
+    model, origin = checkpoints.load_model(
+        checkpoints.find(run), device or ("cuda" if torch.cuda.is_available() else "cpu")
+    )
+    name = origin["model"]
+    if not model.translates:
+        raise UserError(f"{run} holds a {name}, which makes no pictures of pictures: `lgen sample` draws from it")
+    generate: dict[str, Any] = {}
+    if direction == "ba":
+        if "direction" not in _options(model):
+            raise UserError(f"--direction ba: {name} goes one way, from {model.views[0]} to {model.views[1]}")
+        generate["direction"] = direction
+    view = model.views["ab".index(direction[0])]
+    translator = translate.Translator(model, view, tile, overlap, **generate)
+    files = _files(given)
+    pictures = _pictures(files, name, model.input_shape[0])
+    shown: list[Any] = []
+    with _all_or_none(Path(out).expanduser()) as folder:
+        translated = translate.in_batches(pictures, translator, batch_size)
+        for stem, before, after in track(
+            translated, "translating", total=len(files), transient=True, disable=len(files) < 2
+        ):
+            images.save_png(after, folder / f"{stem}.png")
+            if sheet and len(shown) < 2 * SHOWN:
+                shown += [before, after]
+    click.echo(f"{len(files)} picture{'s' * (len(files) != 1)} in {out}")
+    if sheet:
+        try:
+            images.save_png(images.contact_sheet(shown, columns=2 * (1 if len(shown) <= 16 else 2)), Path(sheet))
+        except OSError as reason:
+            raise UserError(f"cannot write {sheet}: {reason.strerror}") from reason
+        click.echo(sheet)
+
+
+SHOWN = 32
+"""Pictures that a sheet shows at most."""
+
+
+def _options(model: Any) -> Any:
+    import inspect
+
+    return inspect.signature(model.generate).parameters
+
+
+def _files(given: str) -> dict[str, Any]:
+    """Name without suffix to content of every picture; of one file that file."""
+    from lightning_gen.data import archive, pictures
+    from lightning_gen.errors import UserError
+
+    path = Path(given).expanduser()
+    if path.is_file() and pictures.is_image(path.name):
+        return {path.stem: path.read_bytes}
+    try:
+        files = archive.open_root(given)
+        paths = [name for name in files.paths() if pictures.is_image(name)]
+        if not paths:
+            raise UserError(f"--input {given}: no pictures in it")
+        names = {name: str(Path(name).with_suffix("")) for name in paths}
+        first: dict[str, str] = {}
+        for name, stem in names.items():
+            if stem in first:
+                raise UserError(f"--input {given}: {first[stem]} and {name} would both become {stem}.png")
+            first[stem] = name
+        return {names[name]: load for name, load in files.read(paths)}
+    except UserError as reason:
+        raise UserError(str(reason).replace("--data.root", "--input")) from reason
+
+
+def _pictures(files: dict[str, Any], model: str, channels: int) -> Iterator[tuple[str, Any]]:
+    """Name and pixels (C, H, W) uint8 of each."""
+    import torch
+
+    from lightning_gen.data import pictures
+    from lightning_gen.errors import UserError
+
+    with pictures.quiet():
+        for stem, load in files.items():
+            try:
+                data = load()
+                grey = pictures.is_grey(data)
+                pixels = torch.from_numpy(pictures.whole(data, channels))
+            except Exception as reason:  # decoders raise whatever they like on damaged bytes
+                raise UserError(
+                    f"the picture {stem} cannot be read ({str(reason) or type(reason).__name__})"
+                ) from reason
+            if grey and channels == 3:
+                raise UserError(f"the picture {stem} is grey, and this {model} reads colours: give it three channels")
+            yield stem, pixels
+
+
+class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)`
+    """A folder beside the wanted one; what was written there is moved when everything went well, else removed."""
+
+    def __init__(self, out: Path):
+        self._out = out
+        self._unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        from lightning_gen.errors import UserError
+
+        if self._out.exists() and not self._out.is_dir():
+            raise UserError(f"--out {self._out} is no folder")
+        self._made = next((p for p in reversed(self._out.absolute().parents) if not p.exists()), None)
+        try:
+            self._unfinished.mkdir(parents=True)
+        except OSError as reason:
+            raise UserError(f"cannot write to --out {self._out}: {reason.strerror}") from reason
+        return self._unfinished
+
+    def __exit__(self, kind: Any, reason: Any, trace: Any) -> None:
+        from lightning_gen.errors import UserError
+
+        try:
+            if kind is None:
+                for path in sorted(self._unfinished.rglob("*.png")):
+                    place = self._out / path.relative_to(self._unfinished)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(path, place)
+        except OSError as failure:
+            raise UserError(f"cannot write to --out {self._out}: {failure.strerror}") from failure
+        finally:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            if kind is not None and self._made is not None:
+                shutil.rmtree(self._made, ignore_errors=True)
+        if isinstance(reason, OSError):
+            raise UserError(f"cannot write to --out {self._out}: {reason.strerror}") from reason
