@@ -6,6 +6,8 @@ Every function gives one number an image, (B,). Images are in [-1, 1]; a level o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,3 +59,73 @@ def of_levels(log_density: Tensor, dimensions: int) -> Tensor:
 def bits_per_dimension(nats: float, dimensions: int) -> float:
     """Nats of an image to bits for each of its `dimensions` (channels x height x width)."""
     return nats / (dimensions * math.log(2))
+
+
+class LogisticMixture(NamedTuple):
+    """K logistic distributions of each pixel of C channels, cut into the 256 levels of [-1, 1].
+
+    Salimans et al. 2017 (PixelCNN++), section 2.1; the means of later channels move linearly with the earlier values of
+    the same pixel (section 2.2, equation 3).
+    """
+
+    logits: Tensor
+    """(B, K, ...): of the mixture, which is one for all channels of a pixel."""
+    means: Tensor
+    """(B, C, K, ...)"""
+    log_scales: Tensor
+    """(B, C, K, ...)"""
+    slopes: Tensor
+    """(B, C (C - 1) / 2, K, ...) in [-1, 1]: of green on red, of blue on red, of blue on green."""
+
+    @classmethod
+    def parameters(cls, channels: int) -> int:
+        """Numbers that one component takes."""
+        return 1 + 2 * channels + channels * (channels - 1) // 2
+
+    @classmethod
+    def of(cls, outputs: Tensor, channels: int) -> LogisticMixture:
+        """Read off the outputs of a network, (B, K * parameters, ...)."""
+        parts = outputs.float() if outputs.dtype != torch.float64 else outputs
+        parts = parts.unflatten(1, (cls.parameters(channels), -1))
+        logits, means, scales, slopes = parts.split([1, channels, channels, parts.shape[1] - 1 - 2 * channels], dim=1)
+        return cls(logits[:, 0], means, scales.clamp_min(-7), slopes.tanh())
+
+    def mean(self, channel: int, earlier: Sequence[Tensor]) -> Tensor:
+        """Means (B, K, ...) of a channel, given the values (B, ...) of those before it. Equation 3."""
+        first = channel * (channel - 1) // 2
+        mean = self.means[:, channel]
+        for i, value in enumerate(earlier):
+            mean = mean + self.slopes[:, first + i] * value.unsqueeze(1)
+        return mean
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p of levels x (B, C, ...) in [-1, 1], (B, ...). Equation 2; the outermost levels take the tails.
+
+        s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)) for the sigmoid s, so no difference of close numbers is taken.
+        """
+        total = self.logits.log_softmax(1)
+        values = x.unbind(1)
+        for channel, value in enumerate(values):
+            here = value.unsqueeze(1)
+            centred = here - self.mean(channel, values[:channel])
+            inverse = torch.exp(-self.log_scales[:, channel])
+            above = F.logsigmoid((centred + LEVEL / 2) * inverse)
+            below = F.logsigmoid((LEVEL / 2 - centred) * inverse)
+            within = torch.log(-torch.expm1(-LEVEL * inverse))
+            lowest, highest = here < -1 + LEVEL / 4, here > 1 - LEVEL / 4
+            total = total + torch.where(lowest, above, torch.where(highest, below, above + below + within))
+        return total.logsumexp(1)
+
+    def draw(self, uniform: Tensor) -> Tensor:
+        """Levels (B, C, ...) in [-1, 1] from uniform numbers (B, 1 + C, ...): the first chooses the component, each
+        other inverts a logistic distribution function; rounding to the nearest level is what cutting into levels is."""
+        chances = self.logits.softmax(1).cumsum(1)
+        chosen = (chances < uniform[:, :1]).sum(1, keepdim=True).clamp_max(chances.shape[1] - 1)
+        values: list[Tensor] = []
+        for channel in range(self.means.shape[1]):
+            mean = self.mean(channel, values).gather(1, chosen)[:, 0]
+            scale = self.log_scales[:, channel].gather(1, chosen)[:, 0].exp()
+            drawn = mean + scale * torch.logit(uniform[:, 1 + channel].to(mean.dtype), eps=1e-9)
+            levels = ((drawn.clamp(-1, 1) + 1) / LEVEL).round()
+            values.append(levels * LEVEL - 1)
+        return torch.stack(values, dim=1)

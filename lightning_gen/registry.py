@@ -42,7 +42,7 @@ BASES = {
 }
 """What a part derives from, by name: asking by class would import it."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 """A name becomes a part of directories, settings and scores."""
 
 
@@ -304,7 +304,7 @@ def _bases(loaded: Any) -> list[str]:
 def _problem(name: str, apis: list[str]) -> str:
     """What speaks against a part, by its name and the versions of the API that its distribution was made for."""
     if not NAME.fullmatch(name):
-        return "a name is made of letters, digits, - and _, and begins with a letter or digit: rename its entry point"
+        return "a name is made of letters, digits, - and _ (or +), a letter or digit first: rename its entry point"
     if str(API_VERSION) not in apis:
         made_for = f"version{'s' * (len(apis) > 1)} {' and '.join(apis)}"
         return f"made for {made_for} of the plugin API, this is version {API_VERSION}: install a matching release"
