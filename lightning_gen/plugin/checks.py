@@ -72,7 +72,9 @@ def check_data(data: str | type, **settings: Any) -> None:
     order = np.arange(len(indices))[::-1].copy()
     _check_equal(_rows(batch, order), source.read(indices[order]), "rows must come in the order that is asked for")
     augmented = source.augment(batch, np.linspace(0, 0.999, len(indices)))
-    assert augmented.keys() == batch.keys(), "augment changes which keys a batch has"
+    # of a translation training needs the two views; what scores read besides may be left out
+    needed = batch.keys() if len(source.views) == 1 else set(source.views)
+    assert needed <= augmented.keys() <= batch.keys(), "augment changes which keys a batch has"
     for key, value in augmented.items():
         same = not isinstance(value, Tensor) or (value.shape, value.dtype) == (batch[key].shape, batch[key].dtype)
         assert same, f"augment changes the shape or type of {key}"
@@ -95,6 +97,11 @@ def _check_batch(source: Any, batch: Any, rows: int) -> None:
         assert tuple(image.shape) == wanted, f"read gives images {tuple(image.shape)}, not {wanted}"
     else:
         assert any(isinstance(value, Tensor) for value in batch.values()), "a batch must hold images"
+    if len(source.views) == 2:
+        for view, shape in zip(source.views, (source.input_shape, source.image_shape), strict=True):
+            assert view in batch, f"views names {view!r}, but read gives none"
+            assert tuple(batch[view].shape[1:]) == shape, f"{view} is {tuple(batch[view].shape[1:])}, not {shape}"
+        assert torch.equal(batch["image"], batch[source.views[1]]), "image must be the view that a translation makes"
     if source.num_classes:
         assert "label" in batch, "there are class_names, but read gives no label"
         label = batch["label"]

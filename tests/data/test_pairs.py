@@ -14,6 +14,7 @@ from lightning_gen import registry
 from lightning_gen.data import made_pairs, shapes
 from lightning_gen.data.pairs import Paired, Unpaired
 from lightning_gen.errors import UserError
+from lightning_gen.testing import check_data
 
 MADE = ("colorize", "denoise", "edges", "inpaint", "super-resolution")
 ROWS = np.arange(12)
@@ -216,3 +217,8 @@ def test_one_folder_of_an_archive_may_be_the_root(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named(name: str, settings: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
         registry.load(name, "data")(**settings)
+
+
+@pytest.mark.parametrize("name", ["paired", "unpaired", *MADE])
+def test_each_keeps_the_contract_of_a_source(name: str) -> None:
+    check_data(name)
