@@ -250,6 +250,11 @@ class GenerativeModule(pl.LightningModule):
             self._grad_norm = values["loss"].new_zeros((), requires_grad=False)
             outputs |= {"loss": values["loss"], "grad_norm": self._grad_norm}
         else:
+            if not self._counted and self._trainer is not None:
+                # a model that is fitted without gradients: the budget ends a run by `global_step` all the same
+                steps = self._trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+                steps.increment_ready()
+                steps.increment_completed()
             self._follow(total)
         return outputs  # type: ignore[return-value]
 

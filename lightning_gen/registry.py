@@ -176,6 +176,20 @@ def blamed(name: str, kind: str, deed: str) -> Iterator[None]:
         raise StrangerError(f"{found.title} {deed}: {_said(reason)}\nLGEN_DEBUG=1 shows where") from reason
 
 
+def author(failure: BaseException) -> str:
+    """Whose code an exception came out of, by its traceback: a stranger's distribution or file, or nobody but us."""
+    owners = {p.target.partition(":")[0].partition(".")[0]: p for kind in KINDS for p in parts(kind) if not p.code}
+    whose, trace = "", failure.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if unpackaged.is_module(module):
+            whose = frame.f_code.co_filename
+        elif module in owners and owners[module].distribution != OURS:
+            whose = f"{owners[module].distribution} {owners[module].version}"
+    return whose
+
+
 @contextlib.contextmanager
 def including(specs: Iterable[str]) -> Iterator[None]:
     """Inside, the classes `FILE.py:Class` are parts like any other, under the names of the classes.

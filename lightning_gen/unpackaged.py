@@ -17,6 +17,9 @@ from typing import Any
 
 from lightning_gen.errors import UserError, nearest
 
+PREFIX = "_lgen_file_"
+"""Of the names of the modules that files become."""
+
 
 @dataclass(frozen=True)
 class Code:
@@ -41,6 +44,11 @@ class Code:
 def is_spec(word: str) -> bool:
     """Whether `word` means a file, not a name."""
     return ".py:" in word or word.endswith(".py")
+
+
+def is_module(name: str) -> bool:
+    """Whether a module of this name is a file that `--plugin` named."""
+    return name.startswith(PREFIX)
 
 
 def find(spec: str) -> Code:
@@ -74,7 +82,7 @@ def find(spec: str) -> Code:
 
 def load(code: Code) -> Any:
     """The class, its file run as a module of its own. What the file raises is raised."""
-    module_name = f"_lgen_{code.digest}_{code.file.stem}"
+    module_name = f"{PREFIX}{code.digest}_{code.file.stem}"
     if module_name not in sys.modules:
         found = importlib.util.spec_from_file_location(module_name, code.file)
         assert found is not None

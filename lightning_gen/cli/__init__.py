@@ -63,6 +63,12 @@ class _Verbs(click.Group):
             if os.environ.get("LGEN_DEBUG"):
                 raise
             raise _Shown(str(mistake)) from mistake
+        except Exception as bug:
+            from lightning_gen import registry
+
+            if hasattr(bug, "add_note") and (whose := registry.author(bug)):  # Python 3.11
+                bug.add_note(f"{type(bug).__name__}: {bug} (raised in {whose}, not in lightning_gen: report it there)")
+            raise
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

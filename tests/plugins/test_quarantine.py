@@ -112,6 +112,17 @@ def test_images_of_the_wrong_shape_are_told_before_any_training(shop: Path, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_traceback_out_of_a_plugin_says_to_whom_to_report_it(shop: Path, tmp_path: Path) -> None:
+    small = ("--data.size", "20", "--data.resolution", "8", "--data.batch_size", "10", "--kimg", "0.02")
+    run = ("--logger", "none", "--metrics.every_kimg", "0", "--out", str(tmp_path / "run"))
+    done = lgen("fit", "--model", "stumbles", *small, *run)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, KeyError)
+    if sys.version_info >= (3, 11):
+        (note,) = done.exception.__notes__
+        assert note.endswith("(raised in lgen-stumbles 1.0, not in lightning_gen: report it there)")
+
+
 def test_one_that_fails_in_training_does_not_keep_a_suite_from_the_others(shop: Path, tmp_path: Path) -> None:
     small = "data.size: 20, data.resolution: 8, data.batch_size: 10"
     (tmp_path / "odd.yaml").write_text(
