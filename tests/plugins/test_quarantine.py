@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lightning_gen import registry
-from lightning_gen.cli import main
+from lightning_gen.cli import doctor, main
 from lightning_gen.errors import UserError
 from lightning_gen.plugin import survey
 from lightning_gen.plugin.probe import probe
@@ -152,6 +152,17 @@ def test_an_import_that_hangs_or_fails_does_so_elsewhere_and_those_behind_it_are
         del reasons[part.name]
     assert not reasons
     assert not imported()
+
+
+@pytest.mark.slow
+def test_doctor_does_not_wait_for_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip_install([wheel("lgen-hangs", *SHOP["lgen-hangs"], tmp_path / "wheels")], tmp_path / "site")
+    put_on_path(tmp_path / "site", monkeypatch)
+    monkeypatch.setattr(doctor, "IMPORT", 1.0)
+    done = lgen("doctor")
+    assert done.exit_code == 1
+    assert "PROBLEM  model 'hangs' of lgen-hangs 1.0: still being imported after 1 s, at " in done.stdout
+    assert "progan" in done.stdout
 
 
 @pytest.mark.slow
