@@ -27,7 +27,9 @@ MODELS = {
     "progan": ["--preset", "quick", "--model.width", "8", "--model.fade_kimg", "0.1", "--model.stable_kimg", "0.1"],
     "wgan-gp": ["--preset", "quick", "--model.critic_steps", "2"],
     "cgan-projection": ["--preset", "quick"],
+    "vae": ["--preset", "quick", "--model.ema_halflife_kimg", "0.1", "--update.max_norm", "100"],
 }
+LOSSES = ("loss", "loss_d", "loss_g")
 COMMON = ["--data.size", "96", "--data.batch_size", str(BATCH), "--trainer.precision", "32-true"]
 
 
@@ -57,13 +59,13 @@ class _Meeting:
 
 class _Keep(pl.Callback):
     def __init__(self) -> None:
-        self.losses: list[tuple[float, float]] = []
+        self.losses: list[tuple[float, ...]] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *rest: Any) -> None:
-        self.losses.append((outputs["loss_d"].item(), outputs["loss_g"].item()))
+        self.losses.append(tuple(outputs[key].item() for key in LOSSES if key in outputs))
 
 
-def replica(model_name: str, rank: int, meeting: _Meeting) -> tuple[Any, list[tuple[float, float]]]:
+def replica(model_name: str, rank: int, meeting: _Meeting) -> tuple[Any, list[tuple[float, ...]]]:
     resolved = settings.resolve([*MODELS[model_name][2:], *COMMON], model=model_name, preset="quick")
     source = experiment.build_source(resolved)
     torch.manual_seed(resolved.values["seed"])
@@ -90,7 +92,7 @@ def replica(model_name: str, rank: int, meeting: _Meeting) -> tuple[Any, list[tu
     return (trainer, model, rows), keep.losses
 
 
-def one_process(model_name: str) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+def one_process(model_name: str) -> tuple[dict[str, Any], list[tuple[float, ...]]]:
     """Both replicas in threads of this process, in step at every update."""
     meeting = _Meeting()
     made = [replica(model_name, rank, meeting) for rank in range(RANKS)]  # one after the other: they draw weights
@@ -124,7 +126,8 @@ def test_two_processes_have_the_curve_of_averaged_micro_batches(model: str, tmp_
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = [(r["loss_d"], r["loss_g"]) for r in records.read(tmp_path / "run" / "metrics.jsonl") if "loss_d" in r]
+    told = [tuple(r[key] for key in LOSSES if key in r) for r in records.read(tmp_path / "run" / "metrics.jsonl")]
+    found = [losses for losses in told if losses]
     assert len(found) == STEPS
     for step, (here, there) in enumerate(zip(found, losses, strict=True)):
         assert here == pytest.approx(there, rel=1e-5, abs=1e-6), f"step {step}"
