@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,32 @@ def find(run: str | Path) -> Path:
     return path
 
 
+CANDIDATES = (".newer.ckpt", ".older.ckpt")
+"""Checkpoints that will be healthy.ckpt if the watch stays silent."""
+
+UNTRAINED = ".untrained.ckpt"
+"""Where a run that may be rolled back keeps its beginning."""
+
+
+def also_named(path: Path, other: Path) -> None:
+    """Give the file a further name, which whatever had it before loses."""
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, other)
+
+
+def forget_candidates(folder: Path) -> None:
+    """After trouble: what was saved shortly before is not to be trusted."""
+    for name in CANDIDATES:
+        (folder / name).unlink(missing_ok=True)
+
+
 def roll_back(folder: Path, cut: float) -> int:
     """Make last.ckpt the healthy checkpoint again, with learning rates cut by `cut`; gives its images seen.
 
+    Where no checkpoint became healthy since the rollback before, what seemed healthy was not: the run begins again.
     Further rollbacks count on: a new try draws other noise and does not walk into the same ditch. From here on the run
     is one that is resumed, so a crash in the middle of this loses nothing.
 
@@ -94,10 +118,13 @@ def roll_back(folder: Path, cut: float) -> int:
     healthy = read(folder / "healthy.ckpt")
     state = healthy["state_dict"]["_extra_state"]
     latest = read(folder / "last.ckpt")["state_dict"]["_extra_state"] if (folder / "last.ckpt").exists() else state
+    if state["rollbacks"] < latest["rollbacks"] and (folder / UNTRAINED).exists():
+        healthy = read(folder / UNTRAINED)
+        state = healthy["state_dict"]["_extra_state"]
     state["rollbacks"] = max(state["rollbacks"], latest["rollbacks"]) + 1
     state["lr_scale"] = min(state["lr_scale"], latest["lr_scale"]) * cut
     AtomicCheckpointIO().save_checkpoint(healthy, folder / "last.ckpt")
-    (folder / ".candidate.ckpt").unlink(missing_ok=True)
+    forget_candidates(folder)
     return int(state["images_seen"])
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from forked import finish, start
 
-from lightning_gen import checkpoints, experiment  # noqa: F401 - imported here once, so that a trial starts in no time
-from lightning_gen.cli import main as lgen
+from lightning_gen import checkpoints
 
 RUNS = {
     "dcgan": ["--model", "dcgan", "--preset", "quick", "--model.width", "4"],
@@ -31,26 +31,6 @@ RUNS = {
 RUNS["progan"] += ["--model.fade_kimg", "0.2", "--model.stable_kimg", "0.1"]
 SETTINGS = ["--kimg", "1.2", "--data.size", "96", "--data.batch_size", "16", "--metrics.samples", "32"]
 SETTINGS += ["--checkpoint.every_kimg", "0.064", "--samples.count", "4", "--logger", "none"]
-
-
-def start(*arguments: str) -> int:
-    """`lgen fit` in a forked process, which has everything imported; gives its id."""
-    child = os.fork()
-    if child:
-        return child
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    try:
-        lgen(["fit", *arguments], standalone_mode=False)
-        os._exit(0)
-    except BaseException:
-        os._exit(1)
-
-
-def finish(child: int) -> int:
-    """Wait; the exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def final(run: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -24,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from forked import finish, start
 
-from lightning_gen import experiment, registry  # noqa: F401 - imported here once, so that a run starts in no time
-from lightning_gen.cli import main as lgen
+from lightning_gen import registry
 from lightning_gen.module import GenerativeModule
 
 Step = Callable[[GenerativeModule, dict[str, Any], int], Any]
@@ -113,29 +112,16 @@ class Outcome:
 
 
 def run(model: str, settings: tuple[str, ...], seed: int, folder: Path, until: float, spoil: Any = None) -> Outcome:
-    """One fit in a forked process, which has everything imported; ended after `until` of its budget."""
-    child = os.fork()
-    if child == 0:
-        log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        try:
-            _shorten(registry.load(model), until, spoil)
-            named = ["--model", model, "--preset", "quick", "--seed", str(seed), "--out", str(folder)]
-            quiet = ["--logger", "none", "--metrics.every_kimg", "0", "--samples.count", "16"]
-            code = lgen(["fit", *named, *quiet, *settings], standalone_mode=False)
-            os._exit(code or 0)
-        except SystemExit as ended:
-            os._exit(int(ended.code or 0))
-        except BaseException as failure:
-            print(repr(failure), flush=True)
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    """One fit, ended after `until` of its budget."""
+    named = ["--model", model, "--preset", "quick", "--seed", str(seed), "--out", str(folder)]
+    quiet = ["--logger", "none", "--metrics.every_kimg", "0", "--samples.count", "16"]
+    log = Path(f"{folder}.log")
+    code = finish(start(*named, *quiet, *settings, log=log, first=lambda: _shorten(registry.load(model), until, spoil)))
     events = folder / "events.jsonl"
     heard = [json.loads(line) for line in events.read_text().splitlines()] if events.exists() else []
     fatal = next((event for event in heard if event["severity"] == "stop"), None)
     if code not in (0, 3) or (code == 3) != (fatal is not None):
-        raise SystemExit(f"{folder}: exit code {code}, see {folder}.log")
+        raise SystemExit(f"{folder}: exit code {code}, see {log}")
     warned = tuple(event["rule"] for event in heard if event["severity"] != "stop")
     if fatal is None:
         return Outcome(None, None, "", warned)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytorch_lightning as pl
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.timed import Timed
 from lightning_gen.callbacks.watch import Watch
+from lightning_gen.checkpoints import CANDIDATES, also_named, forget_candidates
 from lightning_gen.module import GenerativeModule
 
 
@@ -47,25 +47,22 @@ class Checkpoint(Timed):
             self._keep_healthy(trainer, folder)
 
     def _keep_healthy(self, trainer: pl.Trainer, folder: Path) -> None:
-        """The checkpoint before becomes healthy.ckpt once the watch was silent up to this one: trouble shows late.
+        """A checkpoint becomes healthy.ckpt once the watch was silent for two more: trouble shows late, since rules look
+        back over records and over looks.
 
         The files are further names of what last.ckpt was, which costs no second write: every checkpoint is a new file.
         """
         watch = next((c for c in trainer.callbacks if isinstance(c, Watch)), None)  # type: ignore[attr-defined]
         if watch is None or watch.every_kimg <= 0:
             return
-        candidate = folder / ".candidate.ckpt"
+        newer, older = (folder / name for name in CANDIDATES)
         if watch.troubled:
-            candidate.unlink(missing_ok=True)
-        elif candidate.exists():
-            os.replace(candidate, folder / "healthy.ckpt")
+            forget_candidates(folder)
+        for source, target in ((older, folder / "healthy.ckpt"), (newer, older)):
+            if source.exists():
+                os.replace(source, target)
         watch.troubled = False
-        try:
-            os.link(folder / "last.ckpt", candidate)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            shutil.copyfile(folder / "last.ckpt", candidate)
+        also_named(folder / "last.ckpt", newer)
 
     def _score(self, trainer: pl.Trainer, module: GenerativeModule) -> float | None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

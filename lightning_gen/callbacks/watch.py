@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 
-from lightning_gen import images, records, watch
+from lightning_gen import checkpoints, images, records, watch
 from lightning_gen.callbacks.log import scalars
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.timed import Timed, record
@@ -20,7 +20,7 @@ from lightning_gen.metrics.variety import Yardstick
 from lightning_gen.module import GenerativeModule, StepOutput
 
 SETTLED = 0.015
-"""Share of the budget before the first look: an untrained generator draws one image only."""
+"""Share of the budget before the first look: of a long run the beginning is longer."""
 
 EARLY = 0.1
 """Share of the budget in which looks are frequent."""
@@ -35,6 +35,7 @@ class Watch(Timed):
         every_kimg: Thousands of images between two checks; 0 watches nothing.
         looks: Every how many checks the averaged model's samples are looked at as well; five times as often in the
             first tenth of the run, where the most can be saved.
+        looks_after_kimg: Thousands of images before the first look: an untrained generator draws one image only.
         samples: Samples of a look, and real images that they are compared with.
         action: What a verdict that a run is lost does: warn; stop, with exit code 3; or rollback to the last healthy
             checkpoint with lower learning rates.
@@ -46,13 +47,15 @@ class Watch(Timed):
         self,
         every_kimg: float | None = None,
         looks: PositiveInt = 50,
+        looks_after_kimg: NonNegativeFloat = 4.0,
         samples: PositiveInt = 128,
         action: Literal["warn", "stop", "rollback"] = "stop",
         rollbacks: NonNegativeInt = 3,
-        lr_cut: OpenUnitInterval = 0.5,
+        lr_cut: OpenUnitInterval = 0.3,
     ):
         super().__init__(every_kimg or 0.0)
         self.looks = looks
+        self.looks_after_kimg = looks_after_kimg
         self.samples = samples
         self.action = action
         self.rollbacks = rollbacks
@@ -80,7 +83,10 @@ class Watch(Timed):
             if len(rows) > 2:
                 self._yardstick = Yardstick.of(self._eyes(source.read(rows.numpy())["image"].to(pl_module.device)))
         if self.every_kimg > 0 and self.action == "rollback" and pl_module.clock.images == 0:
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "healthy.ckpt")
+            folder = Path(trainer.default_root_dir) / "checkpoints"
+            trainer.save_checkpoint(folder / "healthy.ckpt")
+            if trainer.is_global_zero:
+                checkpoints.also_named(folder / "healthy.ckpt", folder / checkpoints.UNTRAINED)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Keep what the step returned, count its labels, and check where the clock says so."""
@@ -126,7 +132,8 @@ class Watch(Timed):
             print(f"the watch cannot judge by {', '.join(blind)}: the model's steps return nothing to judge by")
 
     def _looks_now(self, clock: Clock) -> bool:
-        begun, early = clock.images >= SETTLED * clock.budget, clock.images <= EARLY * clock.budget
+        begun = clock.kimg >= self.looks_after_kimg and clock.images >= SETTLED * clock.budget
+        early = clock.images <= EARLY * clock.budget
         every = round(1000 * self.every_kimg) / 1000  # whole images, as checks have it: looks are some of the checks
         return begun and clock.passed(every * (max(1, self.looks // 5) if early else self.looks))
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from lightning_gen.watch.record import Record, Rule, Verdict, finite, keep, number, of_family
 
-WARMUP = 5
+WARMUP = 4
 """Checks before the rule speaks: an untrained generator draws one image, whatever the latent."""
 
 IN_A_ROW = 3
