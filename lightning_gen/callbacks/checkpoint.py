@@ -47,8 +47,8 @@ class Checkpoint(Timed):
             self._keep_healthy(trainer, folder)
 
     def _keep_healthy(self, trainer: pl.Trainer, folder: Path) -> None:
-        """A checkpoint becomes healthy.ckpt once the watch was silent for two more: trouble shows late, since rules look
-        back over records and over looks.
+        """A checkpoint becomes healthy.ckpt once the watch was silent for two more: trouble shows late, since rules
+        look back over records and over looks.
 
         The files are further names of what last.ckpt was, which costs no second write: every checkpoint is a new file.
         """
