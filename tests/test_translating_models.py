@@ -119,6 +119,28 @@ def test_the_history_fills_up_then_gives_back_about_every_second_time() -> None:
     assert set(model.history_a[:, 0, 0, 0].tolist()) - set(range(5)), "what is shown makes room for what is new"
 
 
+def test_two_processes_share_the_history_of_one() -> None:
+    alone = CycleGAN(**SMALL_CYCLE, history=6)
+    ranked = [CycleGAN(**SMALL_CYCLE, history=6) for _ in range(2)]
+    for rank, model in enumerate(ranked):
+        kept = {"global_rank": rank, "_world_size": lambda self: 2}
+        model.__class__ = type("Ranked", (CycleGAN,), kept)
+    for step in range(12):
+        fakes = torch.rand(4, 3, 16, 16)
+        alone._name_noise(step)
+        chances = alone.rand(4, 2)
+        alone._name_noise(step)
+        shown = alone.from_history(alone.history_a, fakes)
+        alone.clock.advance(4)
+        for rank, model in enumerate(ranked):
+            model._name_noise(step)
+            model._of_all_ranks = lambda rows: fakes if rows.ndim == 4 else chances  # type: ignore[method-assign] # noqa: B023
+            share = model.from_history(model.history_a, fakes[2 * rank : 2 * rank + 2])
+            assert torch.equal(share, shown[2 * rank : 2 * rank + 2])
+            assert torch.equal(model.history_a, alone.history_a)
+            model.clock.advance(4)
+
+
 def test_the_history_is_a_part_of_the_checkpoint() -> None:
     # that a resumed run has the same one, bit for bit, is check_model's: its history of 6 is full after two steps
     model = CycleGAN(**SMALL_CYCLE, history=6)
