@@ -247,8 +247,8 @@ def _introduce(
         if not name.endswith("_ema")
     )
     say(
-        f"{settings.model} on {len(source):,} images of {settings.data}, {channels} x {height} x {width}; "
-        f"{networks} parameters"
+        f"{settings.model} on {len(source):,} images of {settings.data}, {channels} x {height} x {width}"
+        + (f"; {networks} parameters" if networks else "")
     )
     for note in settings.notes:
         say(f"  {note}")
