@@ -7,8 +7,6 @@ its communication hook, which sees every bucket that its reducer sends. `least` 
 gradient of each optimizer once for each of its updates.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -47,7 +45,7 @@ def count_ddp() -> None:
     """Every bucket, and then what DDP does with it by itself."""
     original = DistributedDataParallel.__init__
 
-    def hook(state: Any, bucket: Any) -> Any:
+    def hook(state: Any, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
         global sent
         buffer = bucket.buffer()
         sent += buffer.numel() * buffer.element_size()
