@@ -105,20 +105,23 @@ def forget_candidates(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def roll_back(folder: Path, cut: float) -> int:
+def roll_back(folder: Path, cut: float, *, to_best: bool = False) -> int:
     """Make last.ckpt the healthy checkpoint again, with learning rates cut by `cut`; gives its images seen.
 
-    Where no checkpoint became healthy since the rollback before, what seemed healthy was not: the run begins again.
+    `to_best` goes to best.ckpt, which is right where the score is what was lost: it falls for long before a rule is
+    sure. Else, where no checkpoint became healthy since the rollback before, what seemed healthy was not: the run
+    begins again.
     Further rollbacks count on: a new try draws other noise and does not walk into the same ditch. From here on the run
     is one that is resumed, so a crash in the middle of this loses nothing.
 
     Raises:
         UserError: there is no healthy checkpoint.
     """
-    healthy = read(folder / "healthy.ckpt")
+    to_best = to_best and (folder / "best.ckpt").exists()
+    healthy = read(folder / ("best.ckpt" if to_best else "healthy.ckpt"))
     state = healthy["state_dict"]["_extra_state"]
     latest = read(folder / "last.ckpt")["state_dict"]["_extra_state"] if (folder / "last.ckpt").exists() else state
-    if state["rollbacks"] < latest["rollbacks"] and (folder / UNTRAINED).exists():
+    if not to_best and state["rollbacks"] < latest["rollbacks"] and (folder / UNTRAINED).exists():
         healthy = read(folder / UNTRAINED)
         state = healthy["state_dict"]["_extra_state"]
     state["rollbacks"] = max(state["rollbacks"], latest["rollbacks"]) + 1

@@ -32,6 +32,7 @@ from lightning_gen.module import GenerativeModule
 from lightning_gen.settings import Settings
 from lightning_gen.strategy import PerOptimizerDDP
 from lightning_gen.update import UpdateOptions
+from lightning_gen.watch.scores import ScoreCollapse
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Finished:
     """Name of the signal that ended the run before its budget, with a checkpoint."""
     verdict: str | None = None
     """Why the watch ended it."""
+    score_lost: bool = False
+    """Whether that was a score far over its best."""
     rollbacks: int = 0
 
 
@@ -62,7 +65,7 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
     watch = settings.values.get("watch", {})
     while finished.verdict and watch["action"] == "rollback" and finished.rollbacks < watch["rollbacks"]:
         if is_first_process():
-            seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"])
+            seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"], to_best=finished.score_lost)
             say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
@@ -105,8 +108,17 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
     scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
     grid = grids[-1] if grids else None
     watch = next((callback for callback in callbacks if isinstance(callback, Watch)), None)
-    verdict = watch.verdict.message if watch and watch.verdict else None
-    return Finished(out, model.clock.images, scores, grid, interrupt.received, verdict, model.rollbacks)
+    verdict = watch.verdict if watch else None
+    return Finished(
+        out,
+        model.clock.images,
+        scores,
+        grid,
+        interrupt.received,
+        verdict.message if verdict else None,
+        verdict is not None and verdict.rule == ScoreCollapse.name,
+        model.rollbacks,
+    )
 
 
 def build_source(settings: Settings) -> Source:

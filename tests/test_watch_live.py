@@ -73,6 +73,17 @@ def test_a_rollback_goes_on_from_the_last_healthy_checkpoint_at_lower_rates(tmp_
     assert all(r["loss_d"] is not None for r in kept if "loss_d" in r)  # the sick records are superseded
 
 
+def test_a_lost_score_goes_back_to_the_best_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert fit(*SMALL, "--metrics.every_kimg", 0.8, "--metrics.samples", 16, "--out", run).exit_code == 0
+    folder = run / "checkpoints"
+    best = checkpoints.read(folder / "best.ckpt")["state_dict"]["_extra_state"]["images_seen"]
+    assert checkpoints.roll_back(folder, 0.3, to_best=True) == best
+    state = checkpoints.read(folder / "last.ckpt")["state_dict"]["_extra_state"]
+    assert (state["images_seen"], state["rollbacks"], state["lr_scale"]) == (best, 1, 0.3)
+    assert checkpoints.roll_back(folder, 0.3) == 1280  # of another verdict: healthy, though it is older than a rollback
+
+
 def test_a_run_that_walks_into_the_ditch_again_begins_anew_and_stops_after_its_last_rollback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
