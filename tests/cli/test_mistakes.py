@@ -82,7 +82,7 @@ def pictures(folder: str, count: int = 6) -> Path:
     ("command", "said"),
     [
         ("fti", "there is no `lgen fti`; did you mean 'fit'?"),
-        ("fit", "which model? --model NAME, one of: acgan, biggan, "),
+        ("fit", "which model? --model NAME, one of: acgan, ae, "),
         ("fit --model prrogan", "unknown model 'prrogan'; did you mean 'progan'? (`lgen models` lists them)"),
         ("fit --model dcgan --data shape", "unknown data source 'shape'; did you mean 'shapes'?"),
         ("fit --model dcgan --preset quik", "dcgan has no preset 'quik'; did you mean 'quick'?"),
