@@ -202,7 +202,7 @@ def test_a_generator_that_never_had_modes_is_found_after_the_warm_up() -> None:
     (verdict,) = verdicts(stream(duplicates=[1.0] * 20))
     assert verdict.at == 7_000
     (verdict,) = verdicts(stream(diversity=[0.1] * 20))
-    assert verdict.at == 8_000
+    assert verdict.at == 7_000
 
 
 def test_half_of_the_best_diversity_is_too_little_where_the_best_was_high() -> None:
