@@ -148,6 +148,16 @@ def test_samples_are_looked_at_nine_times_in_the_first_tenth_of_a_run(tmp_path: 
     assert looks == pytest.approx([i / 100 for i in range(2, 11)] + [i / 20 for i in range(3, 21)])
 
 
+def test_a_short_run_and_a_model_with_a_likelihood_are_not_taken_for_collapsed(tmp_path: Path) -> None:
+    quiet = ["--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--logger", "none"]
+    done = fit("--model", "vae", "--data.size", "96", "--kimg", "5", *quiet, "--out", tmp_path / "vae")
+    assert done.exit_code == 0, done.output
+    fit(*SMALL, "--kimg", "5.2", "--watch.every_kimg", "0.005", "--out", tmp_path / "run")
+    for run, looks in (("vae", []), ("run", [4, 5])):
+        seen = [r["images_seen"] / 1000 for r in records.read(tmp_path / run / "metrics.jsonl") if "diversity" in r]
+        assert seen == pytest.approx(looks, abs=0.05)
+
+
 def test_variety_is_one_for_real_images_and_none_for_copies() -> None:
     generator = torch.Generator().manual_seed(0)
     real, other = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,8 @@ class Watch(Timed):
         every_kimg: Thousands of images between two checks; 0 watches nothing.
         looks: Every how many checks the averaged model's samples are looked at as well; five times as often in the
             first tenth of the run, where the most can be saved.
-        looks_after_kimg: Thousands of images before the first look: an untrained generator draws one image only.
+        looks_after_kimg: Thousands of images before the first look, since an untrained generator draws one image only;
+            looks are at least a quarter of it apart.
         samples: Samples of a look, and real images that they are compared with.
         action: What a verdict that a run is lost does: warn; stop, with exit code 3; or rollback to the last healthy
             checkpoint with lower learning rates.
@@ -76,7 +78,8 @@ class Watch(Timed):
         """Measure real images; keep the untrained model, the one to go back to where nothing better follows."""
         assert isinstance(pl_module, GenerativeModule)
         source = trainer.datamodule.source  # type: ignore[attr-defined]
-        if self.every_kimg > 0 and source.kind == "image":
+        # a model that maximises a likelihood has no game to lose modes in, and its early samples are blurred and alike
+        if self.every_kimg > 0 and source.kind == "image" and not pl_module.automatic_optimization:
             # an object of its own, outside the module tree: it must not enter checkpoints or broadcasts
             self._eyes = Tiny().to(pl_module.device)
             rows = torch.linspace(0, len(source) - 1, min(self.samples, len(source))).long().unique()
@@ -109,7 +112,8 @@ class Watch(Timed):
             self._labels = None
         if self._looks_now(module.clock):
             looked = self._look(module)
-            record(trainer, module, looked)
+            if looked:
+                record(trainer, module, looked)
             values |= looked
         verdicts = self.rules.observe(watch.Record(module.clock.images, values))
         if not self.introduced and module.clock.images > 0:
@@ -135,7 +139,8 @@ class Watch(Timed):
         begun = clock.kimg >= self.looks_after_kimg and clock.images >= SETTLED * clock.budget
         early = clock.images <= EARLY * clock.budget
         every = round(1000 * self.every_kimg) / 1000  # whole images, as checks have it: looks are some of the checks
-        return begun and clock.passed(every * (max(1, self.looks // 5) if early else self.looks))
+        apart = math.ceil(self.looks_after_kimg / 4 / every) if every else 1
+        return begun and clock.passed(every * max(1, apart, self.looks // 5 if early else self.looks))
 
     def _look(self, module: GenerativeModule) -> dict[str, float]:
         """Each rank looks at the same samples: no collective, and a few images a hundred times a run."""
