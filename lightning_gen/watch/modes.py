@@ -34,6 +34,10 @@ DUPLICATES = 0.5
 FALL = 0.5
 """A fall below this share of its own best level counts as well: what was there is lost."""
 
+RECOVERING = 0.25
+"""Share by which a value must be better than where its low stretch began to count as on its way up: a dense network's
+first images are alike, and grow apart."""
+
 WORTH = 0.1
 """Level that recall, coverage or the share of modes must have reached before its fall means anything."""
 
@@ -59,6 +63,8 @@ class ModeCollapse(Rule):
     recent: dict[str, list[float]] = field(default_factory=dict, init=False)
     best: dict[str, float] = field(default_factory=dict, init=False)
     below: dict[str, int] = field(default_factory=dict, init=False)
+    began: dict[str, float] = field(default_factory=dict, init=False)
+    """Where the stretch below a limit began."""
 
     def judge(self, record: Record) -> Verdict | None:
         """Each field by itself."""
@@ -74,10 +80,17 @@ class ModeCollapse(Rule):
                 self.best[name] = max(self.best.get(name, value), statistics.median(recent))
             reason = self._reason(name, value)
             self.below[name] = self.below.get(name, 0) + 1 if reason else 0
-            if reason and self.below[name] >= self.in_a_row and self.seen[name] >= self.warmup + self.in_a_row:
+            if self.below[name] <= 1:
+                self.began[name] = value
+            lasting = self.below[name] >= self.in_a_row and self.seen[name] >= self.warmup + self.in_a_row
+            if reason and lasting and not self._recovering(name, value):
                 sentence = f"mode collapse: {reason}, for {self.below[name]} checks in a row"
                 verdict = verdict or self._say("stop", "collapsed", record, {name: value}, sentence, ADVICE)
         return verdict
+
+    def _recovering(self, name: str, value: float) -> bool:
+        began = self.began[name]
+        return value < (1 - RECOVERING) * began if name == "duplicates" else value > (1 + RECOVERING) * began
 
     def _reason(self, name: str, value: float) -> str | None:
         best = self.best.get(name, 0.0)

@@ -205,6 +205,12 @@ def test_a_generator_that_never_had_modes_is_found_after_the_warm_up() -> None:
     assert verdict.at == 7_000
 
 
+def test_images_that_grow_apart_are_no_collapse() -> None:
+    assert not verdicts(stream(duplicates=[0.9, 0.66, 0.84, 0.66, 0.8, 0.62, 0.52, 0.3]))
+    assert not verdicts(stream(diversity=[0.2, 0.22, 0.25, 0.28, 0.3, 0.33, 0.36, 0.5]))
+    assert verdicts(stream(duplicates=[0.98, 0.98, 0.95, 0.97, 0.94, 0.92, 0.94]))
+
+
 def test_half_of_the_best_diversity_is_too_little_where_the_best_was_high() -> None:
     assert verdicts(stream(diversity=[*[1.2] * 10, *[0.55] * 3]), ModeCollapse())
     assert not verdicts(stream(diversity=[*[1.0] * 10, *[0.55] * 3]), ModeCollapse())
