@@ -14,6 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from lightning_gen import registry
 from lightning_gen.errors import UserError
 from lightning_gen.module import ORIGIN, GenerativeModule
+from lightning_gen.watch import Place
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -105,28 +106,28 @@ def forget_candidates(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def roll_back(folder: Path, cut: float, *, to_best: bool = False) -> int:
-    """Make last.ckpt the healthy checkpoint again, with learning rates cut by `cut`; gives its images seen.
+def roll_back(folder: Path, cut: float, place: Place = "healthy") -> int:
+    """Make the checkpoint of `place` last.ckpt, with learning rates cut by `cut`; gives its images seen.
 
-    `to_best` goes to best.ckpt, which is right where the score is what was lost: it falls for long before a rule is
-    sure. Else, where no checkpoint became healthy since the rollback before, what seemed healthy was not: the run
-    begins again.
+    Where no checkpoint became healthy since the rollback before, what seemed healthy was not: the run begins anew. A
+    place that was never saved is the healthy one.
     Further rollbacks count on: a new try draws other noise and does not walk into the same ditch. From here on the run
     is one that is resumed, so a crash in the middle of this loses nothing.
 
     Raises:
         UserError: there is no healthy checkpoint.
     """
-    to_best = to_best and (folder / "best.ckpt").exists()
-    healthy = read(folder / ("best.ckpt" if to_best else "healthy.ckpt"))
-    state = healthy["state_dict"]["_extra_state"]
+    healthy, beginning = folder / "healthy.ckpt", folder / UNTRAINED
+    chosen = {"healthy": healthy, "best": folder / "best.ckpt", "beginning": beginning}[place]
+    content = read(chosen if chosen.exists() else healthy)
+    state = content["state_dict"]["_extra_state"]
     latest = read(folder / "last.ckpt")["state_dict"]["_extra_state"] if (folder / "last.ckpt").exists() else state
-    if not to_best and state["rollbacks"] < latest["rollbacks"] and (folder / UNTRAINED).exists():
-        healthy = read(folder / UNTRAINED)
-        state = healthy["state_dict"]["_extra_state"]
+    if place == "healthy" and state["rollbacks"] < latest["rollbacks"] and beginning.exists():
+        content = read(beginning)
+        state = content["state_dict"]["_extra_state"]
     state["rollbacks"] = max(state["rollbacks"], latest["rollbacks"]) + 1
     state["lr_scale"] = min(state["lr_scale"], latest["lr_scale"]) * cut
-    AtomicCheckpointIO().save_checkpoint(healthy, folder / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint(content, folder / "last.ckpt")
     forget_candidates(folder)
     return int(state["images_seen"])
 

@@ -32,7 +32,7 @@ from lightning_gen.module import GenerativeModule
 from lightning_gen.settings import Settings
 from lightning_gen.strategy import PerOptimizerDDP
 from lightning_gen.update import UpdateOptions
-from lightning_gen.watch.scores import ScoreCollapse
+from lightning_gen.watch import Verdict, way_back
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,16 @@ class Finished:
     grid: Path | None
     interrupted: str | None = None
     """Name of the signal that ended the run before its budget, with a checkpoint."""
-    verdict: str | None = None
+    verdict: Verdict | None = None
     """Why the watch ended it."""
-    score_lost: bool = False
-    """Whether that was a score far over its best."""
     rollbacks: int = 0
 
 
 def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[str], Any] = print) -> Finished:
     """Train until the clock reaches the budget; `resume` goes on from the last checkpoint in `out`.
 
-    Where the watch gives the run up and its setting is to roll back, training goes on from the last healthy checkpoint
-    with lower learning rates. `say` is handed the sentences that a user should read.
+    Where the watch gives the run up and its setting is to roll back, training goes on from an earlier checkpoint with
+    lower learning rates. `say` is handed the sentences that a user should read.
 
     Raises:
         UserError: the settings, the data or the run directory do not allow it. Nothing is written then.
@@ -65,7 +63,8 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
     watch = settings.values.get("watch", {})
     while finished.verdict and watch["action"] == "rollback" and finished.rollbacks < watch["rollbacks"]:
         if is_first_process():
-            seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"], to_best=finished.score_lost)
+            place = way_back(finished.verdict, settings.values["kimg"] * 1000)
+            seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"], place)
             say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
@@ -108,15 +107,13 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
     scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
     grid = grids[-1] if grids else None
     watch = next((callback for callback in callbacks if isinstance(callback, Watch)), None)
-    verdict = watch.verdict if watch else None
     return Finished(
         out,
         model.clock.images,
         scores,
         grid,
         interrupt.received,
-        verdict.message if verdict else None,
-        verdict is not None and verdict.rule == ScoreCollapse.name,
+        watch.verdict if watch else None,
         model.rollbacks,
     )
 

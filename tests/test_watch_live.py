@@ -16,6 +16,7 @@ from lightning_gen.cli import main
 from lightning_gen.metrics.extractors import Features
 from lightning_gen.metrics.variety import Yardstick
 from lightning_gen.models.dcgan import DCGAN
+from lightning_gen.watch import Verdict, way_back
 
 SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
 SMALL += ["--kimg", "1.6", "--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--logger", "none"]
@@ -78,10 +79,33 @@ def test_a_lost_score_goes_back_to_the_best_checkpoint(tmp_path: Path) -> None:
     assert fit(*SMALL, "--metrics.every_kimg", 0.8, "--metrics.samples", 16, "--out", run).exit_code == 0
     folder = run / "checkpoints"
     best = checkpoints.read(folder / "best.ckpt")["state_dict"]["_extra_state"]["images_seen"]
-    assert checkpoints.roll_back(folder, 0.3, to_best=True) == best
+    assert checkpoints.roll_back(folder, 0.3, "best") == best
     state = checkpoints.read(folder / "last.ckpt")["state_dict"]["_extra_state"]
     assert (state["images_seen"], state["rollbacks"], state["lr_scale"]) == (best, 1, 0.3)
     assert checkpoints.roll_back(folder, 0.3) == 1280  # of another verdict: healthy, though it is older than a rollback
+
+
+def test_a_run_lost_in_its_first_half_begins_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert fit(*SMALL, "--watch.action", "rollback", "--out", run).exit_code == 0
+    dead = Verdict("stop", "vanished-gradient", "collapsed", 700.0, "images", {}, "", "")
+    assert way_back(dead, budget=1600) == "beginning"
+    assert checkpoints.roll_back(run / "checkpoints", 0.3, "beginning") == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "share", "place"),
+    [
+        ("mode-collapse", 0.08, "beginning"),
+        ("explosion", 0.5, "beginning"),
+        ("explosion", 0.51, "healthy"),
+        ("not-finite", 0.05, "healthy"),
+        ("score-collapse", 0.3, "best"),
+        ("score-collapse", 0.9, "best"),
+    ],
+)
+def test_where_a_lost_run_goes_on_depends_on_what_was_lost(rule: str, share: float, place: str) -> None:
+    assert way_back(Verdict("stop", rule, "collapsed", share * 1e5, "images", {}, "", ""), budget=1e5) == place
 
 
 def test_a_run_that_walks_into_the_ditch_again_begins_anew_and_stops_after_its_last_rollback(

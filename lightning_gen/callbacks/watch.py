@@ -39,8 +39,9 @@ class Watch(Timed):
         looks_after_kimg: Thousands of images before the first look, since an untrained generator draws one image only;
             looks are at least a quarter of it apart.
         samples: Samples of a look, and real images that they are compared with.
-        action: What a verdict that a run is lost does: warn; stop, with exit code 3; or rollback to the last healthy
-            checkpoint with lower learning rates.
+        action: What a verdict that a run is lost does: warn; stop, with exit code 3; or rollback with lower learning
+            rates: to the beginning in the first half of the run, to the best checkpoint where a score was lost, else to
+            the last healthy one.
         rollbacks: Most rollbacks of one run; after them it stops.
         lr_cut: What learning rates are multiplied by at each rollback.
     """

@@ -90,7 +90,7 @@ def command(
         click.echo(f"go on exactly there: lgen fit --resume {finished.folder}")
         sys.exit(130)
     if finished.verdict:
-        click.echo(f"stopped by the watch {finished.verdict}")
+        click.echo(f"stopped by the watch {finished.verdict.message}")
         best = finished.folder / "checkpoints" / "best.ckpt"
         click.echo(f"the best weights so far: {best}" if best.exists() else f"run {finished.folder}")
         sys.exit(3)

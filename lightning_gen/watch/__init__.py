@@ -5,5 +5,6 @@ Live, a callback hands each record to `Watch.observe`; offline, `lgen watch` rep
 
 from lightning_gen.watch.record import Record, Rule, Severity, Verdict
 from lightning_gen.watch.watch import Outcome, Watch, replay, standard
+from lightning_gen.watch.way_back import Place, way_back
 
-__all__ = ["Outcome", "Record", "Rule", "Severity", "Verdict", "Watch", "replay", "standard"]
+__all__ = ["Outcome", "Place", "Record", "Rule", "Severity", "Verdict", "Watch", "replay", "standard", "way_back"]
