@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lightning_gen.augment import ADA
 from lightning_gen.errors import UserError, without_labels
+from lightning_gen.layers import decoder, encoder
 from lightning_gen.losses import relativistic_d, relativistic_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -130,6 +131,26 @@ class Discriminator(nn.Module):
         return x.squeeze(1) if self.classes is None else (x * self.classes(label)).sum(1)
 
 
+class PointGenerator(nn.Sequential):
+    """Latents (B, latent_dim) -> points (B, C, 1, 1), through three dense layers."""
+
+    def __init__(self, latent_dim: int, width: int, channels: int):
+        super().__init__(decoder((channels, 1, 1), (), [width] * 3, latent_dim), nn.Tanh())
+
+    def forward(self, latents: Tensor, label: Tensor | None = None) -> Tensor:
+        return super().forward(latents)
+
+
+class PointDiscriminator(nn.Sequential):
+    """Points (B, C, 1, 1) -> logits (B,), through three dense layers."""
+
+    def __init__(self, width: int, channels: int):
+        super().__init__(encoder((channels, 1, 1), (), [width] * 3, 1), nn.Flatten(0))
+
+    def forward(self, points: Tensor, label: Tensor | None = None) -> Tensor:
+        return super().forward(points)
+
+
 class R3GAN(GenerativeModule):
     """Regularised relativistic GAN: each fake is paired with a real image, both are penalised; plain modern ResNets.
 
@@ -138,15 +159,17 @@ class R3GAN(GenerativeModule):
     from N(0, 1 / width) in the discriminator; enlarging and halving weigh pixels as their distance says, with
     corners not aligned.
 
+    Images of one pixel are points, which the paper does not have: dense networks, without labels.
+
     With `--augment.kind ada` the probability is a schedule here, as in the paper, since logits that only pairs define
     have no sign to adapt to.
 
     Args:
-        image_shape: (channels, height, width); square, a power of two from 8 to 512.
+        image_shape: (channels, height, width); square, a power of two from 8 to 512, or 1 for points.
         num_classes: Number of labels; the data says it.
         conditional: Whether images are drawn for a label.
         latent_dim: Length of the latent vector.
-        width: Feature maps at 4x4 pixels and the most that any resolution has.
+        width: Feature maps at 4x4 pixels and the most that any resolution has; for points, units of every layer.
         width_base: Feature maps at resolution R are at most width_base / R.
         blocks: Residual blocks of each resolution.
         group_width: Feature maps of a group in the 3x3 convolutions.
@@ -181,9 +204,21 @@ class R3GAN(GenerativeModule):
             "burn_in_kimg": 40.0,
             "ema_halflife_kimg": 4.0,
         },
+        "points": {
+            "image_shape": (2, 1, 1),
+            "latent_dim": 2,
+            "width": 128,
+            "lr": 1e-3,
+            "lr_final": 1e-3,
+            "penalty": 0.01,
+            "penalty_final": 0.001,
+            "burn_in_kimg": 500.0,
+            "ema_halflife_kimg": 0.0,
+        },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 250_000, "data.batch_size": 512, "augment.kind": "ada"},
+        "points": {"kimg": 2000, "data.batch_size": 256, "update.lr_decay": 0.5},
         "quick": {"kimg": 60, "data.batch_size": 16, "update.lr_decay": 0.5},
     }
 
@@ -211,13 +246,24 @@ class R3GAN(GenerativeModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
         channels, height, resolution = self.image_shape = tuple(image_shape)
-        if height != resolution or resolution not in (8 << doubling for doubling in range(7)):
-            raise UserError(f"r3gan makes square images of 8, 16, 32 ... 512 pixels, not {height} x {resolution}")
+        if height != resolution or resolution not in (1, *(8 << doubling for doubling in range(7))):
+            raise UserError(
+                f"r3gan makes points and square images of 8, 16, 32 ... 512 pixels, not {height} x {resolution}"
+            )
         if conditional and num_classes == 0:
             raise without_labels("r3gan with --model.conditional true")
         self.num_classes = num_classes if conditional else 0
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
+        self.generator: nn.Module
+        self.discriminator: nn.Module
+        if resolution == 1:
+            if conditional:
+                raise UserError("r3gan draws points without labels: leave out --model.conditional")
+            self.generator = PointGenerator(latent_dim, width, channels)
+            self.discriminator = PointDiscriminator(width, channels)
+            self.average("generator", ema_halflife_kimg)
+            return
         widths = [min(width, max(1, width_base // (4 << depth))) for depth in range(int(math.log2(resolution)) - 1)]
         for feature_maps in widths:
             if EXPANSION * feature_maps > group_width and EXPANSION * feature_maps % group_width:

@@ -1,7 +1,7 @@
 """Improved training of Wasserstein GANs: Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville, NeurIPS 2017
 
 https://arxiv.org/abs/1704.00028. Original code (TensorFlow): https://github.com/igul222/improved_wgan_training,
-gan_cifar_resnet.py
+gan_cifar_resnet.py and, for points, gan_toy.py
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
+from lightning_gen.layers import decoder, encoder
 from lightning_gen.losses import gradient_penalty, wasserstein_d, wasserstein_g
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 from lightning_gen.resnet import DiscriminatorBlock, GeneratorBlock, glorot
@@ -60,15 +61,16 @@ class Critic(nn.Module):
 class WGANGP(GenerativeModule):
     """Wasserstein GAN with gradient penalty: ResNets, and a critic whose slope is held near 1.
 
+    Images of one pixel are points, as in the paper's toy data: dense networks of three hidden layers.
     Differences from the paper: the generator's update takes as many images as the critic's, not twice as many, and no
     noise is added to the levels of real images. Beyond 32 pixels, where the paper's ResNets have layouts of their own,
-    both networks get one more block for each doubling.
+    both networks get one more block for each doubling. The generator of points ends in tanh.
 
     Args:
-        image_shape: (channels, height, width); square, 32, 64 or 128 pixels.
+        image_shape: (channels, height, width); square, 32, 64 or 128 pixels, or 1 for points.
         latent_dim: Length of the latent vector.
-        width: Feature maps of every layer of the generator.
-        critic_width: Feature maps of every layer of the critic.
+        width: Feature maps (for points, units) of every layer of the generator.
+        critic_width: The same of the critic.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Critic updates for each generator update.
@@ -89,9 +91,20 @@ class WGANGP(GenerativeModule):
             "critic_steps": 2,
             "ema_halflife_kimg": 5.0,
         },
+        "points": {
+            "image_shape": (2, 1, 1),
+            "latent_dim": 2,
+            "width": 128,
+            "critic_width": 128,
+            "lr": 1e-3,
+            "betas": (0.5, 0.9),
+            "critic_steps": 5,
+            "penalty": 0.1,
+        },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 32000, "data.batch_size": 64, "update.lr_decay": 1.0},
+        "points": {"kimg": 4000, "data.batch_size": 256, "update.lr_decay": 0.5},
         "quick": {"kimg": 120, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
@@ -110,13 +123,21 @@ class WGANGP(GenerativeModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
         channels, height, resolution = self.image_shape = tuple(image_shape)
-        if height != resolution or resolution not in (32, 64, 128):
-            raise UserError(f"wgan-gp makes square images of 32, 64 or 128 pixels, not {height} x {resolution}")
+        if height != resolution or resolution not in (1, 32, 64, 128):
+            raise UserError(
+                f"wgan-gp makes points and square images of 32, 64 or 128 pixels, not {height} x {resolution}"
+            )
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
-        doublings = int(math.log2(resolution)) - 2
-        self.generator = Generator(latent_dim, width, doublings, channels)
-        self.discriminator = Critic(critic_width, doublings - 1, channels)
+        self.generator: nn.Module
+        self.discriminator: nn.Module
+        if resolution == 1:
+            self.generator = nn.Sequential(decoder(self.image_shape, (), [width] * 3, latent_dim), nn.Tanh())
+            self.discriminator = nn.Sequential(encoder(self.image_shape, (), [critic_width] * 3, 1), nn.Flatten(0))
+        else:
+            doublings = int(math.log2(resolution)) - 2
+            self.generator = Generator(latent_dim, width, doublings, channels)
+            self.discriminator = Critic(critic_width, doublings - 1, channels)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
