@@ -20,7 +20,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_gen import checkpoints, records, registry
+from lightning_gen import checkpoints, files, records, registry
 from lightning_gen.augment import AugmentOptions
 from lightning_gen.callbacks.interrupt import Interrupt
 from lightning_gen.callbacks.metrics import Metrics
@@ -240,7 +240,7 @@ def _prepare(out: Path, settings: Settings) -> Path | None:
     made = next((folder for folder in (*reversed(out.parents), out) if not folder.exists()), None)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        records.write(out / "run.yaml", settings.to_yaml())
+        files.write(out / "run.yaml", settings.to_yaml())
     except OSError as reason:
         raise UserError(f"cannot write to --out {out}: {reason.strerror}") from reason
     return made

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,13 +60,6 @@ class RecordLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append one record; `step` is the clock in images, and the record's own `step` counts generator updates."""
         append(self.folder / "metrics.jsonl", {"images_seen": step, **metrics, "attempt": self.attempt})
-
-
-def write(path: Path, text: str) -> None:
-    """A small file, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:

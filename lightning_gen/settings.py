@@ -21,7 +21,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning_gen import registry
 from lightning_gen.errors import UserError, nearest
 
-CALLBACKS = ("log", "samples", "metrics", "watch", "checkpoint", "progress")
+CALLBACKS = ("log", "samples", "metrics", "watch", "checkpoint", "progress", "report")
 """Built-in callbacks in the order in which they act: `checkpoint` must see the score of the weights it saves, and
 what the watch says of them."""
 
@@ -52,7 +52,7 @@ OPTIONS = ("--model", "--data", "--preset", "--config", "--out", "--resume", "--
            "--print-config")  # fmt: skip
 """What `lgen fit` takes besides settings: a misspelt one arrives here, and may be the nearest right name."""
 
-SHARES = {"log": 200, "samples": 20, "metrics": 5, "watch": 1000, "checkpoint": 20}
+SHARES = {"log": 200, "samples": 20, "metrics": 5, "watch": 1000, "checkpoint": 20, "report": 10}
 """How many times a callback acts over the budget when its interval is not set."""
 
 

@@ -47,7 +47,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_directory_has_what_the_documentation_says(run: Path) -> None:
-    assert {"run.yaml", "metrics.jsonl", "samples", "checkpoints", "tensorboard"} <= {p.name for p in run.iterdir()}
+    assert {"run.yaml", "metrics.jsonl", "samples", "checkpoints", "tensorboard", "report.html"} <= {
+        p.name for p in run.iterdir()
+    }
     assert {"last.ckpt", "best.ckpt", "healthy.ckpt"} == {
         p.name for p in (run / "checkpoints").iterdir() if p.name[0] != "."
     }

@@ -83,6 +83,7 @@ def page(rows: Sequence[ResultRow], results: Path) -> str:
         ],
         newest=max((row.finished_at for row in rows), default=""),
         colours=COLOURS,
+        style=resources.files("lightning_gen.report").joinpath("style.css").read_text(encoding="utf-8"),
     )
 
 

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lightning_gen import records, registry
+from lightning_gen import files, records, registry
 from lightning_gen.benchmark.results import Evaluation, ResultRow
 from lightning_gen.benchmark.suite import Row, Suite
 from lightning_gen.errors import UserError
@@ -73,7 +73,7 @@ def _train(row: Row, run: Path) -> None:
     else:
         run.parent.mkdir(parents=True, exist_ok=True)
         config = run.with_suffix(".yaml")
-        records.write(config, row.settings.to_yaml())
+        files.write(config, row.settings.to_yaml())
         command += ["--config", str(config), "--out", str(run)]
     log = run.with_suffix(".log")
     with log.open("a", encoding="utf-8") as output:

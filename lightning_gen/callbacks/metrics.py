@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from lightning_gen import images, records, registry
+from lightning_gen import files, images, registry
 from lightning_gen.callbacks.timed import Timed, record
 from lightning_gen.metrics.evaluation import Panel, evaluate
 from lightning_gen.metrics.passport import library_versions
@@ -75,7 +75,7 @@ class Metrics(Timed):
         subject = {"averaged": pl_module.has_averages, "libraries": library_versions(pl_module.origin)}
         passport = self._panel.passport(self.samples, "nearest", seed=self.seed, **subject)
         if trainer.is_global_zero:
-            records.write(Path(trainer.default_root_dir) / "passport.json", json.dumps(passport.to_json(), indent=1))
+            files.write(Path(trainer.default_root_dir) / "passport.json", json.dumps(passport.to_json(), indent=1))
         super().on_train_start(trainer, pl_module)
 
     def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:

@@ -24,6 +24,7 @@ VERBS = (
     "evaluate",
     "benchmark",
     "watch",
+    "report",
     "models",
     "data",
     "extractors",

@@ -147,13 +147,13 @@ def _results(suite: str, out: str) -> Path:
 
 
 def _report(file: Path) -> None:
-    from lightning_gen import records
+    from lightning_gen import files
     from lightning_gen.benchmark import leaderboard, page, results
 
     rows = results.read(file)
     markdown = leaderboard.markdown(leaderboard.build(rows))
-    records.write(file.with_suffix(".md"), markdown)
-    records.write(file.with_suffix(".html"), page.page(rows, file.parent))
+    files.write(file.with_suffix(".md"), markdown)
+    files.write(file.with_suffix(".html"), page.page(rows, file.parent))
     click.echo(markdown)
     click.echo(f"{file.with_suffix('.md')}, {file.with_suffix('.html')}")
 

@@ -34,6 +34,7 @@ def lgen(*arguments: str) -> subprocess.CompletedProcess[str]:
         ["data"],
         ["extractors"],
         ["watch", "--help"],
+        ["report", "--help"],
     ],
     ids=" ".join,
 )
