@@ -17,10 +17,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_gen import checkpoints, files, records, registry
+from lightning_gen import checkpoints, files, loggers, records, registry
 from lightning_gen.augment import AugmentOptions
 from lightning_gen.callbacks.interrupt import Interrupt
 from lightning_gen.callbacks.metrics import Metrics
@@ -96,7 +95,7 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
             if is_first_process():
                 _introduce(settings, model, source, out, say)
             attempt = records.next_attempt(out / "metrics.jsonl")
-            trainer.loggers = [records.RecordLogger(out, attempt), *_loggers(values["logger"], out, attempt)]
+            trainer.loggers = [records.RecordLogger(out, attempt), *loggers.make(values["logger"], out, attempt, say)]
             trainer.fit(model, datamodule=data, ckpt_path=restored, weights_only=True)
         except UserError:
             if made is not None and model.clock.images == 0:
@@ -302,36 +301,6 @@ def fast_precision(accelerator: str) -> str:
     """
     units: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16-mixed" if accelerator == "cpu" and units.get("amx_bf16") else "32-true"
-
-
-def _loggers(names: list[str], out: Path, attempt: int) -> list[Logger]:
-    """The asked-for loggers; wandb is imported only here, only when named."""
-    made: list[Logger] = []
-    for name in names:
-        if name == "tensorboard":
-            made.append(TensorBoardLogger(out, name="", version="tensorboard", default_hp_metric=False))
-        elif name == "csv":
-            # an existing version is deleted by the logger, so each attempt writes its own
-            made.append(CSVLogger(out, name="csv", version=attempt))
-        elif name == "wandb":
-            made.append(_wandb(out))
-    return made
-
-
-def _wandb(out: Path) -> Logger:
-    from pytorch_lightning.loggers import WandbLogger
-
-    try:
-        logger = WandbLogger(project=os.environ.get("WANDB_PROJECT", "lightning_gen"), name=out.name, save_dir=out)
-        # created now: without a key or a network it fails here, before any training
-        logger.experiment.define_metric("images_seen")
-        logger.experiment.define_metric("*", step_metric="images_seen")
-    except Exception as reason:  # wandb raises its own UsageError, CommError, and what its service raises
-        raise UserError(
-            f"Weights & Biases cannot start: {str(reason).splitlines()[0]}\n"
-            "`wandb login` once, or set WANDB_MODE=offline and sync later, or leave out --logger wandb"
-        ) from reason
-    return logger
 
 
 def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
-from lightning_gen import checkpoints, records
+from lightning_gen import checkpoints, loggers, records
 from lightning_gen.cli import main
 
 SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
@@ -122,6 +123,40 @@ def test_models_are_shown_with_everything_about_them() -> None:
     assert about["parameters"]["paper"] == {"generator": 23_079_115, "discriminator": 23_087_249}
     assert {"name", "distribution", "version", "paper", "settings", "presets", "parameters"} <= about.keys()
     assert about["settings"]["latent_dim"]["help"]
+
+
+@pytest.fixture
+def fresh_wandb() -> Iterator[None]:
+    """It reads its environment once a process."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("fresh_wandb")
+def test_a_tracker_that_cannot_begin_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where a key would be kept
+    said: list[str] = []
+    made = loggers.make(["csv", "wandb"], tmp_path, 0, said.append)
+    assert [type(one).__name__ for one in made] == ["CSVLogger"]
+    assert "the run goes on without it: No API key configured" in said[0]
+    assert "WANDB_MODE=offline" in said[1]
+
+
+@pytest.mark.usefixtures("fresh_wandb")
+def test_a_resumed_run_goes_on_in_the_same_run_of_the_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    ids = []
+    for attempt in (0, 1):
+        (logger,) = loggers.make(["wandb"], tmp_path, attempt, print)
+        ids.append(logger.experiment.id)  # type: ignore[attr-defined]
+        logger.experiment.finish()  # type: ignore[attr-defined]
+    assert ids[0] == ids[1]
 
 
 def test_wandb_is_imported_only_when_asked_for(tmp_path: Path) -> None:

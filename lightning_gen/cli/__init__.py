@@ -11,26 +11,14 @@ import click
 from lightning_gen import __version__
 from lightning_gen.errors import UserError, nearest
 
-VERBS = (
-    "fit",
-    "sample",
-    "translate",
-    "interpolate",
-    "traverse",
-    "encode",
-    "decode",
-    "edit",
-    "project",
-    "evaluate",
-    "benchmark",
-    "watch",
-    "report",
-    "models",
-    "data",
-    "extractors",
-    "plugin",
-    "doctor",
-)
+GROUPS = {
+    "Train": ("fit",),
+    "See": ("sample", "report", "watch"),
+    "Score": ("evaluate", "benchmark"),
+    "Use": ("translate", "interpolate", "traverse", "encode", "decode", "edit", "project"),
+    "What there is": ("models", "data", "extractors", "plugin", "doctor"),
+}
+VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)
 
 
 class _Shown(click.ClickException):
@@ -49,6 +37,15 @@ class _Verbs(click.Group):
         if name not in VERBS:
             return None
         return importlib.import_module(f"lightning_gen.cli.{name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """By what they are for."""
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                found = [(verb, self.get_command(ctx, verb)) for verb in verbs]
+                formatter.write_dl(
+                    [(verb, command.get_short_help_str(limit=200)) for verb, command in found if command]
+                )
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in VERBS:

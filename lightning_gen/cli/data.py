@@ -7,11 +7,11 @@ import json
 import click
 
 from lightning_gen import registry
-from lightning_gen.cli import listing
+from lightning_gen.cli import listing, options
 
 
 @click.command("data")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=options.names("data"))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(name: str | None, as_json: bool) -> None:
     """List the installed data sources; with NAME: its settings."""

@@ -13,8 +13,18 @@ from lightning_gen.cli import options
 
 
 @click.command("fit", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.option("--model", metavar="NAME", help="Registered model; `lgen models` lists them.")
-@click.option("--data", metavar="NAME", help="Registered data source; `shapes`, which needs no files, by default.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=options.names("models"),
+    help="Registered model; `lgen models` lists them.",
+)
+@click.option(
+    "--data",
+    metavar="NAME",
+    shell_complete=options.names("data"),
+    help="Registered data source; `shapes`, which needs no files, by default.",
+)
 @click.option("--preset", metavar="NAME", help="The model's `paper`, `quick`, … settings.")
 @click.option("--config", metavar="FILE", help="Settings as YAML; a run's run.yaml is one.")
 @click.option("--out", metavar="DIR", help="The run directory; runs/MODEL-DATA-N by default.")

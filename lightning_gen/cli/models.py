@@ -12,7 +12,7 @@ from lightning_gen.cli import listing, options
 
 
 @click.command("models")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=options.names("models"))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @options.plugin
 def command(name: str | None, as_json: bool) -> None:

@@ -24,3 +24,12 @@ plugin: Any = click.option(
     help="A model, data source, … that is in no distribution, under the name of its class; repeatable.",
 )
 """What it names is a part like any other, so no verb has to know of it."""
+
+
+def names(kind: str) -> Any:
+    """Completes names of registered parts in the shell; reads entry points only."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        return [name for name in registry.names(kind) if name.startswith(begun)]
+
+    return complete

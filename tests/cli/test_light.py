@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from lightning_gen.cli import GROUPS, VERBS
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "torchmetrics", "numpy", "jsonargparse", "wandb", "rich")
 
@@ -67,3 +70,26 @@ def test_the_lists_are_complete_though_nothing_was_imported() -> None:
     names = [row["name"] for row in json.loads(lgen("models", "--json").stdout)]
     assert {"progan", "dcgan"} <= set(names)
     assert names == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("lgen rep", {"report"}),
+        ("lgen fit --model wgan", {"wgan", "wgan-gp"}),
+        ("lgen models pixelcnn", {"pixelcnn", "pixelcnn++"}),
+    ],
+)
+def test_the_shell_completes_verbs_and_names(words: str, offered: set[str]) -> None:
+    asked = {"_LGEN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    program = "from lightning_gen.cli import main; main(prog_name='lgen')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **asked}, timeout=600
+    )
+    assert {line.removeprefix("plain,") for line in done.stdout.split()} == offered
+
+
+def test_the_help_shows_every_verb_under_what_it_is_for() -> None:
+    shown = lgen("--help").stdout
+    assert [title for title in GROUPS if f"{title}:" in shown] == list(GROUPS)
+    assert all(f"\n  {verb} " in shown for verb in VERBS)
