@@ -195,3 +195,15 @@ def test_variety_is_one_for_real_images_and_none_for_copies() -> None:
     assert other.logits is not None
     one = Features(other.features[:1].expand(400, -1), other.logits[:1].expand(400, -1))
     assert yardstick.compare(one) == {"diversity": 0.0, "duplicates": 1.0, "class_spread": pytest.approx(0.1, abs=0.01)}
+
+
+def test_one_picture_for_each_label_is_no_near_duplicate_and_one_for_all_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    yardstick = Yardstick.of(Features(torch.randn(400, 8, generator=generator), None))
+    labels = torch.arange(120) % 10
+    one_each = Features(torch.randn(10, 8, generator=generator)[labels], None)
+    assert yardstick.compare(one_each)["duplicates"] == 1.0
+    assert yardstick.compare(one_each, labels)["duplicates"] < 0.3
+    same = Features(one_each.features[:1].expand(120, -1), None)
+    assert yardstick.compare(same, labels)["duplicates"] == 1.0
+    assert yardstick.compare(same, torch.zeros(120, dtype=torch.int64))["duplicates"] == 1.0  # one label was asked for

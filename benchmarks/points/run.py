@@ -44,7 +44,9 @@ def fit(entry: str, layout: Layout, seed: int, out: Path) -> Path:
 
 
 def told(values: list[float], form: str) -> str:
-    """Mean and range."""
+    """Mean, and the range of several."""
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
     return f"{statistics.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 

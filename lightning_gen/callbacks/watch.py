@@ -151,7 +151,7 @@ class Watch(Timed):
             pixels = images.to_uint8(module.sample(self.samples, seed=2))
         except images.NotFinite:
             return {"fid/tiny": float("nan")}  # there is no score of such samples
-        return self._yardstick.compare(self._eyes(pixels))
+        return self._yardstick.compare(self._eyes(pixels), module.asked_labels(self.samples, seed=2))
 
     def _tell(self, trainer: pl.Trainer, module: GenerativeModule, verdict: watch.Verdict) -> None:
         if not trainer.is_global_zero:

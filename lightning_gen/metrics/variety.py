@@ -27,12 +27,19 @@ class Yardstick:
         distances = _distances(real.features)
         return cls(_mean(distances), float(_nearest(distances).quantile(0.01)), _effective_classes(real.logits))
 
-    def compare(self, samples: Features) -> dict[str, float]:
-        """{"diversity", "duplicates", "class_spread"} of the features of samples, (N, D), N of at least 2."""
+    def compare(self, samples: Features, labels: Tensor | None = None) -> dict[str, float]:
+        """{"diversity", "duplicates", "class_spread"} of the features of samples, (N, D), N of at least 2.
+
+        Of samples that were drawn for `labels` (N,), only those of other labels count as near-duplicates: a
+        conditional generator begins with one picture for each label.
+        """
         distances = _distances(samples.features)
+        nearest = _nearest(distances)
+        if labels is not None and len(labels.unique()) > 1:
+            nearest = distances.masked_fill(labels[:, None] == labels, torch.inf).amin(dim=1)
         found = {
             "diversity": _mean(distances) / max(self.distance, 1e-12),
-            "duplicates": float((_nearest(distances) < self.near).double().mean()),
+            "duplicates": float((nearest < self.near).double().mean()),
         }
         classes = _effective_classes(samples.logits)
         if self.classes is not None and classes is not None:

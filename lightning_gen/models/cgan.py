@@ -103,13 +103,13 @@ class CGAN(GenerativeModule):
             "dropout": 0.0,
             "optimizer": "adam",
             "lr": 1e-3,
-            "penalty": 0.1,
+            "penalty": 1.0,
             "ema_halflife_kimg": 5.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 100},
-        "quick": {"kimg": 400, "data.batch_size": 64, "update.lr_decay": 0.5},
+        "quick": {"kimg": 200, "data.batch_size": 64},
     }
 
     def __init__(

@@ -5,7 +5,8 @@ them on the averaged model's samples and on a set of real images of the same siz
 
 - `diversity`: mean distance in feature space between two samples, over the mean distance between two real images.
 - `duplicates`: share of samples whose nearest other sample is closer than the nearest neighbours of 99 % of the real
-  images are to each other (the 1st percentile of their nearest-neighbour distances).
+  images are to each other (the 1st percentile of their nearest-neighbour distances). Of a conditional model, nearest of
+  another label: it begins with one picture for each label, and one preset (`cgan`) varied them after 130 of 200 kimg.
 - `class_spread`: classes in effective use, exp(entropy of the predicted classes of the samples), over the same of real
   images by the same classifier.
 - `label_perplexity`: exp(entropy) of the labels in the training batches since the last record of it; 1 when all are
