@@ -51,9 +51,8 @@ def command(
     """Train a model, on the embedded data if nothing is named.
 
     Settings are --kimg N (budget in thousands of images), --seed N, and the groups --model.KEY, --data.KEY,
-    --update.KEY, --trainer.KEY, --metrics.KEY,
-    --samples.KEY, --checkpoint.KEY, --log.KEY, --progress.KEY. `lgen models NAME` and
-    `lgen data NAME` show those of a model and of a data source.
+    --update.KEY, --augment.KEY, --trainer.KEY, --metrics.KEY, --samples.KEY, --watch.KEY, --checkpoint.KEY, --log.KEY,
+    --report.KEY, --progress.KEY. `lgen models NAME` and `lgen data NAME` show those of a model and of a data source.
     """
     from lightning_gen import registry
     from lightning_gen import settings as resolution
