@@ -176,3 +176,16 @@ def test_two_processes_train_to_the_same_weights_and_the_right_clock(tmp_path: P
     assert len([r for r in found if r["images_seen"] == 160 and "loss_d" in r]) == 1
     model, _ = checkpoints.load_model(checkpoints.find(tmp_path / "r"))
     assert torch.isfinite(model.sample(4)).all()
+
+
+@pytest.mark.parametrize("launcher", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
+def test_the_command_of_a_run_that_a_launcher_starts_again_resumes_it(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["fit", *SMALL[:-6], "--kimg", "0.032", "--log.every_kimg", "0.016", "--logger", "none"]
+    command += ["--out", str(tmp_path / "run")]
+    lgen(*command)
+    assert CliRunner().invoke(main, command).exit_code == 2
+    monkeypatch.setenv(launcher, "1")
+    lgen(*command)
+    assert records.read(tmp_path / "run" / "metrics.jsonl")[-1]["images_seen"] == 32

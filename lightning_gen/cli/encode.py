@@ -54,7 +54,8 @@ def _plot(content: tuple[Any, Any, Any], path: Path) -> None:
     places, share, label = content
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
-    axes.scatter(places[:, 0], places[:, 1], s=6, c=label, cmap="tab20")
+    colours = {} if label is None else {"c": label, "cmap": "tab20"}
+    axes.scatter(places[:, 0], places[:, 1], s=6, **colours)
     axes.set_xlabel(f"first component, {share[0]:.1%} of the variance")
     axes.set_ylabel(f"second component, {share[1]:.1%}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,9 +58,10 @@ def command(
     from lightning_gen import settings as resolution
     from lightning_gen.errors import UserError
 
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    if restarted and out is not None and (Path(out) / "run.yaml").exists():
-        # torchrun starts all processes again when one of them died, with the command that began the run
+    counts = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    if any(int(count) > 0 for count in counts) and out is not None and (Path(out) / "run.yaml").exists():
+        # torchrun starts all processes again when one of them died, SLURM a job that was put back into the queue: with
+        # the command that began the run
         resume, model, data, preset, config, out, settings = out, None, None, None, None, None, ()
     if resume is not None:
         fixed = {"--model": model, "--data": data, "--preset": preset, "--config": config, "--out": out}
@@ -84,9 +85,10 @@ def command(
 
     from lightning_gen import experiment  # torch and Lightning from here on
 
-    if resume is None and out is None and "LGEN_RUN" not in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    processes = max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    if resume is None and out is None and "LGEN_RUN" not in os.environ and processes > 1:
         # each of them would choose a directory of its own
-        raise UserError("several processes that another program started (torchrun) need --out DIR")
+        raise UserError("several processes that another program started (torchrun, srun) need --out DIR")
     if resume is None:
         # processes that Lightning starts for further devices run this same command and must find the same folder
         folder = Path(out or os.environ.setdefault("LGEN_RUN", str(experiment.free_directory(resolved))))

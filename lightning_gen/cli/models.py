@@ -20,9 +20,26 @@ def command(name: str | None, as_json: bool) -> None:
     if name is None:
         listing.installed("models", as_json)
         return
+    about = description(name)
+    if as_json:
+        click.echo(json.dumps(about, indent=2))
+        return
+    first_line = listing.first_line(registry.load(name, "models"))
+    click.echo(f"{name}: {first_line}\n{about['paper']}\n{about['distribution']} {about['version']}\n")
+    click.echo("settings")
+    listing.settings_table("model", about["settings"])
+    for preset, values in about["presets"].items():
+        counts = ", ".join(f"{network} {count:,}" for network, count in about["parameters"][preset].items())
+        click.echo(f"\npreset {preset}: {counts} trainable parameters")
+        for key, value in [*((f"model.{k}", v) for k, v in values.items()), *about["recipes"].get(preset, {}).items()]:
+            click.echo(f"  --{key} {value}")
+
+
+def description(name: str) -> dict[str, Any]:
+    """What `lgen models NAME --json` says: paper, settings, presets, recipes, trainable parameters of each preset."""
     cls = registry.load(name, "models")
     part = registry.part(name, "models")
-    about = {
+    return {
         "name": name,
         "distribution": part.distribution,
         "version": part.version,
@@ -32,17 +49,6 @@ def command(name: str | None, as_json: bool) -> None:
         "recipes": cls.recipes,
         "parameters": {preset: parameters(_on_meta(name, values)) for preset, values in cls.presets.items()},
     }
-    if as_json:
-        click.echo(json.dumps(about, indent=2))
-        return
-    click.echo(f"{name}: {listing.first_line(cls)}\n{cls.paper}\n{part.distribution} {part.version}\n")
-    click.echo("settings")
-    listing.settings_table("model", about["settings"])
-    for preset, values in about["presets"].items():
-        counts = ", ".join(f"{network} {count:,}" for network, count in about["parameters"][preset].items())
-        click.echo(f"\npreset {preset}: {counts} trainable parameters")
-        for key, value in [*((f"model.{k}", v) for k, v in values.items()), *cls.recipes.get(preset, {}).items()]:
-            click.echo(f"  --{key} {value}")
 
 
 def parameters(model: Any) -> dict[str, int]:

@@ -393,6 +393,9 @@ def test_a_name_among_the_settings_is_refused_not_ignored(group: str) -> None:
     assert f"--{group} NAME" in mistake("fit", "--model", "dcgan", f"--{group}.name", "progan", "--out", "run")
 
 
-def test_processes_that_another_program_started_need_one_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS"])
+def test_processes_that_another_program_started_need_one_directory(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "2")
     assert "need --out DIR" in mistake("fit", "--model", "dcgan")
