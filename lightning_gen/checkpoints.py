@@ -14,6 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from lightning_gen import registry
 from lightning_gen.errors import UserError
 from lightning_gen.module import ORIGIN, GenerativeModule
+from lightning_gen.sharing import weights
 from lightning_gen.watch import Place
 
 
@@ -52,11 +53,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint file.
+    """The content of a checkpoint file, or, without what only training needs, of weights as `lgen export` writes them.
 
     Raises:
         UserError: no such file, a damaged file, or one that lightning_gen did not write.
     """
+    if path.suffix == weights.SUFFIX:
+        return weights.read(path, map_location)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     try:
@@ -71,14 +74,32 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     return content
 
 
-def find(run: str | Path) -> Path:
-    """The checkpoint file that a user means by a run directory (its last one) or by the file itself."""
+WEIGHTS = "model.safetensors"
+"""In a folder that `lgen push` wrote."""
+
+
+def holds_model(path: Path) -> bool:
+    """Whether it is a run directory, a folder that `lgen push` wrote, or a file of either, by its name alone."""
+    if path.is_dir():
+        return (path / "run.yaml").is_file() or (path / WEIGHTS).is_file()
+    return path.suffix in (".ckpt", weights.SUFFIX)
+
+
+def find(run: str | Path, which: str = "last") -> Path:
+    """The checkpoint file that a user means by a run directory (`last` or `best`), the weights of a shared model's
+    folder, or the file itself.
+
+    Raises:
+        UserError: nothing of these is there.
+    """
     path = Path(run)
     if path.is_dir():
-        last = path / "checkpoints" / "last.ckpt"
-        if not last.is_file():
-            raise UserError(f"{path} holds no checkpoint (expected {last})")
-        return last
+        if (path / WEIGHTS).is_file():
+            return path / WEIGHTS
+        found = path / "checkpoints" / f"{which}.ckpt"
+        if not found.is_file():
+            raise UserError(f"{path} holds no checkpoint (expected {found})")
+        return found
     if not path.exists():
         raise UserError(f"there is no run or checkpoint {path}")
     return path
@@ -137,6 +158,9 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[Generati
     content = read(path)
     origin = content[ORIGIN]
     registry.recall(origin.get("plugins", []), str(path))
+    if origin["model"] not in registry.names("models"):
+        whose = f"{origin['distribution']} {origin['version']}"
+        raise UserError(f"{path} holds {origin['model']} of {whose}, which is not installed here")
     model: GenerativeModule = registry.make(origin["model"], "models", **content["hyper_parameters"])
     try:
         model.load_state_dict(content["state_dict"])

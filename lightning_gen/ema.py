@@ -58,7 +58,7 @@ class StandingStatistics:
     def of(self, network: nn.Module, passes: Callable[[], Any], *key: Any) -> Iterator[None]:
         """Inside, the batch norms of `network` use the statistics that they see while `passes` runs it, each pass
         counting alike. Gathered anew where the weights or `key` have changed. For a network in evaluation mode."""
-        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        norms = _norms(network)
         own = [(norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum) for norm in norms]
         state = (*key, *((id(weight), weight._version) for weight in network.parameters()))
         try:
@@ -71,6 +71,19 @@ class StandingStatistics:
         finally:
             for norm, kept in zip(norms, own, strict=True):
                 norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum = kept
+
+    @torch.no_grad()
+    def settle(self, network: nn.Module, passes: Callable[[], Any]) -> None:
+        """Write the statistics into the network's own buffers, for a network that will not be trained on."""
+        norms = _norms(network)
+        with self.of(network, passes):
+            found = [(norm.running_mean, norm.running_var) for norm in norms]
+        for norm, (mean, var) in zip(norms, found, strict=True):
+            norm.running_mean, norm.running_var = mean, var
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ step is the loss alone. Schedule, clipping, averages and the clock are the same.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypedDict, final
@@ -160,6 +161,14 @@ class GenerativeModule(pl.LightningModule):
         """Images of latents as `encode` gives them; where those are not the latents of `generate`, as in models with a
         prior over their codes, the model says how."""
         return self.generate(latents, condition)
+
+    def exportable(self) -> GenerativeModule:
+        """A copy whose `generate` is one pass through networks, which `lgen export` writes down as a graph.
+
+        Raises:
+            UserError: the model has none, as where each pixel waits for the one before.
+        """
+        return copy.deepcopy(self)
 
     def likelihood(self, batch: dict[str, Any], samples: int) -> dict[str, Tensor]:
         """What the model says of images: values (B,) in nats, `nll` (their negative log-likelihood) or what bounds it.

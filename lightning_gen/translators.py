@@ -124,5 +124,8 @@ def _block(conv: Callable[..., nn.Module], ins: int, outs: int, norm: Norm, slop
 
 
 def in_pieces(network: Callable[[Tensor], Tensor], pictures: Tensor, size: int) -> Tensor:
-    """`network` of pictures (B, ...), so many at a time: a whole block of large ones would not fit into memory."""
+    """`network` of pictures (B, ...), so many at a time: a whole block of large ones would not fit into memory. In an
+    exported graph, whose user chooses the batch, all at once."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return network(pictures)
     return torch.cat([network(piece) for piece in pictures.split(size)])

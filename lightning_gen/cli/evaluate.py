@@ -65,8 +65,10 @@ def command(
     path = Path(subject).expanduser()
     if not path.exists():
         raise UserError(f"there is no run, checkpoint, folder or archive {subject}")
+    from lightning_gen import checkpoints
+
     names = _words(metrics)
-    is_model = (path / "run.yaml").is_file() or path.suffix == ".ckpt"
+    is_model = checkpoints.holds_model(path)
     if is_model and "lpips" in names:
         raise UserError("lpips compares images in files: `lgen translate` the sources, then evaluate that folder")
     for name in names:
@@ -80,12 +82,12 @@ def command(
             raise UserError(
                 f"{', '.join(others)} judges samples, {', '.join(EXPLICIT)} given images: ask for them apart"
             )
-        if not ((path / "run.yaml").is_file() or path.suffix == ".ckpt"):
+        if not is_model:
             raise UserError(f"--metrics {names[0]} asks a model, and {subject} is no run and no checkpoint")
         from lightning_gen import explicit
 
         found, notes = explicit.score(
-            path / "checkpoints" / f"{checkpoint}.ckpt" if path.is_dir() else path, names, reference=reference,
+            checkpoints.find(path, checkpoint), names, reference=reference,
             split=split, n=n, draws=draws, seed=seed, raw=raw, device=device or "cpu", progress=_progress(),
         )  # fmt: skip
         for note in notes:
@@ -102,7 +104,7 @@ def command(
     chosen = scoring.extractors(_words(protocol), extractor, resize, weights, device)
     with ExitStack() as stack:
         if is_model:
-            file = path / "checkpoints" / f"{checkpoint}.ckpt" if path.is_dir() else path
+            file = checkpoints.find(path, checkpoint)
             who = stack.enter_context(scoring.model_subject(file, seed=seed, raw=raw, device=device, split=split))
         elif raw:
             raise UserError(f"--raw: {subject} is no run and no checkpoint, images have no weights")

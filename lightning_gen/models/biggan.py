@@ -5,6 +5,7 @@ The authors' code in PyTorch: https://github.com/ajbrock/BigGAN-PyTorch
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any, ClassVar, NamedTuple
 
@@ -272,12 +273,22 @@ class BigGAN(GenerativeModule):
         if self.hparams.standing == 0:
             return generator(truncated(latents, truncation), condition["label"])
 
-        def passes() -> None:
-            for start in range(0, BATCH * self.hparams.standing, BATCH):
-                z = truncated(self.latents(BATCH, seed=STANDING, start=start), truncation)
-                rows = self.conditions(BATCH, seed=STANDING, start=start)
-                assert rows is not None
-                generator(z.to(latents.device), rows["label"].to(latents.device))
-
-        with self.statistics.of(generator, passes, truncation):
+        with self.statistics.of(generator, lambda: self.pass_through(generator, truncation), truncation):
             return generator(truncated(latents, truncation), condition["label"])
+
+    def pass_through(self, generator: nn.Module, truncation: float | None) -> None:
+        """The passes over which standing statistics are gathered."""
+        for start in range(0, BATCH * self.hparams.standing, BATCH):
+            z = truncated(self.latents(BATCH, seed=STANDING, start=start), truncation)
+            rows = self.conditions(BATCH, seed=STANDING, start=start)
+            assert rows is not None
+            generator(z.to(self.device), rows["label"].to(self.device))
+
+    def exportable(self) -> BigGAN:
+        """Its standing statistics stand in the buffers of its batch norms."""
+        copied = copy.deepcopy(self)
+        generator = copied.averaged("generator").eval()
+        if self.hparams.standing > 0:
+            copied.statistics.settle(generator, lambda: copied.pass_through(generator, None))
+            copied.hparams.standing = 0
+        return copied

@@ -64,7 +64,7 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, stage: int, alpha: float) -> Tensor:
         """Images at the resolution of `stage`; below alpha 1 blended with the enlarged image of the stage before."""
         latents = pixel_norm(latents)
-        x = F.linear(latents, self.project.weight * self.project.scale).view(len(latents), -1, 4, 4)
+        x = F.linear(latents, self.project.weight * self.project.scale).unflatten(1, (-1, 4, 4))
         x = pixel_norm(F.leaky_relu(x + self.project.bias.view(1, -1, 1, 1), 0.2))
         x = pixel_norm(F.leaky_relu(self.first(x), 0.2))
         before = x

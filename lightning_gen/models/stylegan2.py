@@ -154,7 +154,7 @@ class Generator(nn.Module):
         """The synthesis network g: styles (B, layers, latent_dim) and the layers' noise, (B, 1, R, R) each, to images;
         without noise the constant one, the same for all images."""
         w = styles.unbind(1)
-        x = self.constant.expand(len(styles), -1, -1, -1)
+        x = self.constant.expand(styles.shape[0], -1, -1, -1)
         image: Tensor | None = None
         for i, layer in enumerate(self.layers):
             x = layer(x, w[i], None if noise is None else noise[i])
@@ -166,7 +166,7 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, noise: Sequence[Tensor] | None = None, truncation: float = 1.0) -> Tensor:
         """One style for all layers, pulled towards the mean style (Karras et al. 2019, appendix B)."""
-        w = torch.lerp(self.mean_style.expand(len(latents), -1), self.styles(latents).float(), truncation)
+        w = torch.lerp(self.mean_style, self.styles(latents).float(), truncation)
         return self.synthesise(w.unsqueeze(1).expand(-1, self.num_styles, -1), noise)
 
 

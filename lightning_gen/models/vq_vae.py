@@ -206,6 +206,9 @@ class VQVAE(GenerativeModule):
         _, height, width = self.image_shape
         return noise.uniform(n, 1, height // SHRINK, width // SHRINK, seed=seed, start=start)
 
+    def exportable(self) -> GenerativeModule:
+        raise UserError("the model draws code after code: there is no one pass to export, but its weights can be")
+
     def generate(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
         prior = self.averaged("prior")
         assert isinstance(prior, Prior)
