@@ -35,6 +35,14 @@ def seen(out_maps: int, in_maps: int, groups: int, itself: bool) -> Tensor:
     return mask.float()
 
 
+def inverted(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
+    """Numbers (B,) int64 where distribution functions reach `uniform` (B,), of logits (B, levels); those of `known`
+    (B,) stay that are not -1."""
+    chances = logits.softmax(1).cumsum(1)
+    numbers = (chances < uniform[:, None]).sum(1).clamp_max(logits.shape[1] - 1)
+    return numbers if known is None else torch.where(known < 0, numbers, known)
+
+
 class Masked(nn.Conv2d):
     """Convolution over a pixel and those left of it in its row, (B, in, H, W) -> (B, out, H, W); `itself` as `seen`."""
 
@@ -160,11 +168,9 @@ class GatedPixelCNN(nn.Module):
                     (weight, bias), (top_weight, top_bias) = head[c]
                     maps = torch.addmm(bias, stack[-1].pixel.relu(), weight)
                     hidden[:, c * share : (c + 1) * share] = maps.relu()
-                    chances = torch.addmm(top_bias, hidden, top_weight).softmax(1).cumsum(1)
-                    number = (chances < uniform[:, c, i, j, None]).sum(1).clamp_max(self.levels - 1)
-                    if known is not None:
-                        number = torch.where(known[:, c, i, j] < 0, number, known[:, c, i, j])
-                    drawn[:, c, i, j] = number
+                    logits = torch.addmm(top_bias, hidden, top_weight)
+                    stays = None if known is None else known[:, c, i, j]
+                    number = drawn[:, c, i, j] = inverted(logits, uniform[:, c, i, j], stays)
                     stack[0].put(j, c, embed(number))
             above = stack[0].row[:, :, stack[0].layer.reach :].clone()
         return drawn

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lightning_gen.errors import UserError
 
 LEVEL = 2 / 255
 """Width of one of the 256 levels in [-1, 1]."""
@@ -59,6 +62,37 @@ def of_levels(log_density: Tensor, dimensions: int) -> Tensor:
 def bits_per_dimension(nats: float, dimensions: int) -> float:
     """Nats of an image to bits for each of its `dimensions` (channels x height x width)."""
     return nats / (dimensions * math.log(2))
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """The 256 levels of [-1, 1], told apart by `count` intervals of equal size, and uniform within.
+
+    A probability of intervals is so one of 8-bit images. Images are shown as the middles.
+
+    Raises:
+        UserError: `count` does not divide 256.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if 256 % self.count or self.count < 2:
+            raise UserError(f"--model.levels {self.count}: a power of two from 2 to 256")
+
+    def numbers(self, images: Tensor) -> Tensor:
+        """Images in [-1, 1] to intervals 0 .. count - 1, int64."""
+        return (images * 127.5 + 127.5).round().long() // (256 // self.count)
+
+    def middles(self, numbers: Tensor) -> Tensor:
+        """The way back, as near as it comes."""
+        size = 256 // self.count
+        return (numbers * size + (size - 1) / 2) / 127.5 - 1
+
+    def nats(self, logits: Tensor, numbers: Tensor) -> Tensor:
+        """-log p of 8-bit images, (B,), given logits (B, C, count, ...) of their intervals (B, C, ...)."""
+        within = numbers[0].numel() * math.log(256 // self.count)
+        return F.cross_entropy(logits.float().transpose(1, 2), numbers, reduction="none").flatten(1).sum(1) + within
 
 
 class LogisticMixture(NamedTuple):

@@ -34,9 +34,9 @@ def test_no_number_sees_itself_or_a_later_one_and_every_earlier_one_is_seen(chan
     order = order_of_numbers(model.image_shape, ["rgb".index(name) for name in channel_order])
     numbers = torch.randint(0, 4, (1, 3, 4, 4))
     with torch.no_grad():
-        before = model.network(model.embed(numbers).double())
+        before = model.network(model.intervals.middles(numbers).double())
     for place, (c, i, j) in enumerate(order):
-        image = model.embed(numbers).double()
+        image = model.intervals.middles(numbers).double()
         own = model.order.index(c)
         image[0, own, i, j] += 1
         with torch.no_grad():
@@ -51,11 +51,11 @@ def test_a_perturbed_image_changes_no_likelihood_before_it_through_the_whole_mod
     model = pixelcnn((1, 5, 5), width=4)
     image = torch.randint(0, 256, (1, 1, 5, 5), dtype=torch.uint8)
     with torch.no_grad():
-        logits = model.network(model.embed(model.numbers(image / 127.5 - 1)).double())
+        logits = model.network(model.intervals.middles(model.numbers(image / 127.5 - 1)).double())
         for place in range(25):
             other = image.clone()
             other[0, 0, place // 5, place % 5] ^= 0x80
-            again = model.network(model.embed(model.numbers(other / 127.5 - 1)).double())
+            again = model.network(model.intervals.middles(model.numbers(other / 127.5 - 1)).double())
             assert torch.equal(again.flatten(3)[..., : place + 1], logits.flatten(3)[..., : place + 1])
 
 
@@ -83,15 +83,15 @@ def test_cached_sampling_equals_naive_number_for_number(shape: tuple[int, int, i
     label = torch.arange(4) if classes else None
     known = torch.where(torch.rand(4, *shape) < 0.3, torch.randint(0, 16, (4, *shape)), -1)
     for kept in (None, known):
-        cached = model.network.draw(uniform, lambda number: model.embed(number)[:, None], label, kept)
-        assert torch.equal(cached, naive(model.network, uniform, model.embed, label, kept))
+        cached = model.network.draw(uniform, lambda number: model.intervals.middles(number)[:, None], label, kept)
+        assert torch.equal(cached, naive(model.network, uniform, model.intervals.middles, label, kept))
 
 
 def test_the_likelihood_is_a_distribution_over_all_images() -> None:
     model = pixelcnn((1, 2, 2), levels=4, width=4)
     numbers = torch.tensor(list(itertools.product(range(4), repeat=4))).view(-1, 1, 2, 2)
     with torch.no_grad():
-        logits = model.network(model.embed(numbers).double()).log_softmax(2)
+        logits = model.network(model.intervals.middles(numbers).double()).log_softmax(2)
     log_p = logits.gather(2, numbers.unsqueeze(2)).flatten(1).sum(1)
     assert torch.exp(log_p).sum().item() == pytest.approx(1, abs=1e-5)
 

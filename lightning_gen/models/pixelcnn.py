@@ -11,14 +11,13 @@ import math
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lightning_gen import noise
 from lightning_gen.autoregressive import GatedPixelCNN
 from lightning_gen.errors import UserError, without_labels
-from lightning_gen.likelihood import bits_per_dimension
+from lightning_gen.likelihood import Intervals, bits_per_dimension
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
 
@@ -97,12 +96,11 @@ class PixelCNN(GenerativeModule):
         channels, _, _ = self.image_shape = tuple(image_shape)
         if width % channels:
             raise UserError(f"--model.width {width}: pixelcnn divides it among the {channels} channels of the image")
-        if 256 % levels or levels < 2:
-            raise UserError(f"--model.levels {levels}: a power of two from 2 to 256")
         if kernel % 2 == 0:
             raise UserError(f"--model.kernel {kernel}: windows have a middle, so their sides are odd")
         if conditional and num_classes == 0:
             raise without_labels("pixelcnn with --model.conditional true")
+        self.intervals = Intervals(levels)
         self.num_classes = num_classes if conditional else 0
         self.order = ["rgb".index(name) for name in channel_order] if channels == 3 else list(range(channels))
         self.network = GatedPixelCNN(channels, 1, levels, width, layers, kernel, self.num_classes)
@@ -118,23 +116,15 @@ class PixelCNN(GenerativeModule):
 
     def numbers(self, images: Tensor) -> Tensor:
         """Images in [-1, 1] to intervals 0 .. levels - 1, channels in their order, int64."""
-        eight_bits = (images[:, self.order] * 127.5 + 127.5).round().long()
-        return eight_bits // (256 // self.hparams.levels)
-
-    def embed(self, numbers: Tensor) -> Tensor:
-        """Intervals to their middles in [-1, 1]."""
-        size = 256 // self.hparams.levels
-        return (numbers * size + (size - 1) / 2) / 127.5 - 1
+        return self.intervals.numbers(images[:, self.order])
 
     def label(self, condition: dict[str, Any] | None) -> Tensor | None:
         """The labels of a conditional model."""
         return condition["label"] if self.num_classes and condition is not None else None
 
     def nats(self, network: Any, numbers: Tensor, label: Tensor | None) -> Tensor:
-        """-log p of 8-bit images, (B,): that of their intervals (equation 1), and of the value within."""
-        logits = network(self.embed(numbers), label).float()
-        within = numbers[0].numel() * math.log(256 // self.hparams.levels)
-        return F.cross_entropy(logits.transpose(1, 2), numbers, reduction="none").flatten(1).sum(1) + within
+        """-log p of 8-bit images, (B,). Equation 1."""
+        return self.intervals.nats(network(self.intervals.middles(numbers), label), numbers)
 
     def likelihood(self, batch: dict[str, Any], samples: int) -> dict[str, Tensor]:
         """Exact, whatever `samples`."""
@@ -153,5 +143,6 @@ class PixelCNN(GenerativeModule):
             known = torch.where(condition["known"].bool(), self.numbers(condition["image"]), -1)
         network = self.averaged("network")
         assert isinstance(network, GatedPixelCNN)
-        drawn = network.draw(latents, lambda number: self.embed(number)[:, None], self.label(condition), known)
-        return self.embed(drawn)[:, [self.order.index(c) for c in range(len(self.order))]]
+        middles = self.intervals.middles
+        drawn = network.draw(latents, lambda number: middles(number)[:, None], self.label(condition), known)
+        return middles(drawn)[:, [self.order.index(c) for c in range(len(self.order))]]
