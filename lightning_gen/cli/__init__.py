@@ -15,7 +15,7 @@ GROUPS = {
     "Train": ("fit",),
     "See": ("sample", "report", "watch"),
     "Score": ("evaluate", "benchmark"),
-    "Share": ("export",),
+    "Share": ("export", "push", "pull"),
     "Use": ("translate", "interpolate", "traverse", "encode", "decode", "edit", "project"),
     "What there is": ("models", "data", "extractors", "plugin", "doctor"),
 }
