@@ -27,10 +27,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LGEN_CACHE", str(tmp_path_factory.getbasetemp() / "lgen-cache"))
-        lgen(
-            "fit", "--model", "cgan", "--preset", "quick", "--model.width", 8, "--data.size", 96,
-            "--data.batch_size", 16, "--kimg", 0.16, "--metrics.samples", 64, "--samples.count", 4, "--logger", "none", "--out", folder,
-        )  # fmt: skip
+        small = ["--model.width", 8, "--data.size", 96, "--data.batch_size", 16, "--metrics.samples", 64]
+        small += ["--samples.count", 4, "--logger", "none", "--kimg", 0.16]
+        lgen("fit", "--model", "cgan", "--preset", "quick", *small, "--out", folder)
     return folder
 
 
