@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,9 @@ def require(model: GenerativeModule, name: str) -> int:
 
 
 @torch.no_grad()
-def images_of(model: GenerativeModule, latents: Tensor, label: int | None = None, seed: int = 0) -> Tensor:
+def images_of(
+    model: GenerativeModule, latents: Tensor, label: int | None = None, seed: int = 0, **options: Any
+) -> Tensor:
     """The image of each latent (n, latent_dim), (n, *image_shape) in [-1, 1], through the averaged weights.
 
     Args:
@@ -40,6 +43,7 @@ def images_of(model: GenerativeModule, latents: Tensor, label: int | None = None
         latents: Where in it.
         label: Class of all images; of a conditional model the one that `seed` draws first, where it is left out.
         seed: Names what is drawn besides the latents.
+        options: Of the model's `generate`.
     """
     if label is None and model.num_classes:
         drawn = model.conditions(1, seed=seed, start=0)
@@ -50,7 +54,7 @@ def images_of(model: GenerativeModule, latents: Tensor, label: int | None = None
     with model.asked():
         for latent in latents.to(model.device).split(1):
             torch.manual_seed(seed)
-            made.append(model.generate(latent, condition))
+            made.append(model.generate(latent, condition, **options))
     return torch.cat(made)
 
 

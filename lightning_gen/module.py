@@ -98,6 +98,8 @@ class GenerativeModule(pl.LightningModule):
     """Pictures to translate must have sides that are multiples of this."""
     reach: int | None = None
     """How far from a pixel of a picture a translation of it may depend on that pixel; None where all depends on all."""
+    completes: bool = False
+    """Whether `generate` draws only part of images: its condition may hold `image` and `known` (n, 1, H, W) bool."""
     critic_steps: int = 1
     """Discriminator updates for each generator update; `training_step` is handed this many batches in one."""
     latent_dim: int

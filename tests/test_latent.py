@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import untrained
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from lightning_gen import latent, registry
-from lightning_gen.checkpoints import AtomicCheckpointIO
+from lightning_gen import latent
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
-from lightning_gen.module import ORIGIN, GenerativeModule
+from lightning_gen.module import GenerativeModule
 
 SMALL = {
     "vae": {"image_shape": (3, 32, 32), "latent_dim": 4, "widths": (4,), "hidden": (8,), "likelihood": "gaussian"},
@@ -23,26 +24,19 @@ SMALL = {
     "cgan": {"image_shape": (3, 32, 32), "num_classes": 3, "latent_dim": 4},
     "vq-vae": {"image_shape": (3, 32, 32), "width": 4, "hidden": 4, "codes": 5, "prior_width": 4, "prior_layers": 1},
     "pixelcnn": {"image_shape": (1, 8, 8), "width": 4, "layers": 1},
+    "stylegan2": {"image_shape": (3, 32, 32), "latent_dim": 4, "width": 4, "mapping_layers": 1},
 }
 
 
 def make(name: str) -> GenerativeModule:
-    torch.manual_seed(0)
-    model: GenerativeModule = registry.load(name)(**SMALL[name])
-    return model
+    return untrained.model(name, SMALL[name])
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A checkpoint of each small, untrained model."""
-    folder, files = tmp_path_factory.mktemp("checkpoints"), {}
-    for name in SMALL:
-        model = make(name)
-        content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
-        content[ORIGIN] = {"model": name, "distribution": "lightning-gen", "version": "0"}
-        AtomicCheckpointIO().save_checkpoint(content, folder / f"{name}.ckpt")
-        files[name] = str(folder / f"{name}.ckpt")
-    return files
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {name: untrained.checkpoint(name, settings, folder) for name, settings in SMALL.items()}
 
 
 @pytest.fixture
@@ -161,6 +155,47 @@ def test_interpolate_and_traverse_write_pictures(name: str, checkpoints: dict[st
     succeed("traverse", checkpoints[name], "--dimensions", "0,3", "--steps", 5, "--png", rows)
     width, height, _ = size(rows)
     assert width / height == pytest.approx((5 * 34 - 2) / (2 * 34 - 2))
+
+
+def test_truncation_goes_to_models_that_have_it(checkpoints: dict[str, str], tmp_path: Path) -> None:
+    sheets = {}
+    for truncation in (0, 0.5, 1):
+        sheets[truncation] = tmp_path / f"{truncation}.png"
+        arguments = ["--n", 4, "--truncation", truncation, "--grid", sheets[truncation]]
+        succeed("sample", checkpoints["stylegan2"], *arguments)
+    assert len({sheet.read_bytes() for sheet in sheets.values()}) == 3
+    strip = tmp_path / "strip.png"
+    succeed(
+        "interpolate", checkpoints["stylegan2"], "--truncation", 0, "--between", "0,1", "--steps", 2, "--png", strip
+    )
+    for verb in (["sample"], ["interpolate"]):
+        done = lgen(
+            *verb, checkpoints["vae"], "--truncation", 0.5, "--grid" if verb == ["sample"] else "--png", "x.png"
+        )
+        assert (done.exit_code, "--truncation: vae does not offer it" in done.output) == (2, True)
+
+
+def test_a_film_shows_the_walk_there_and_back(checkpoints: dict[str, str], tmp_path: Path) -> None:
+    encoder = pytest.importorskip("imageio_ffmpeg", reason="the extra `video` is not installed")
+    film = tmp_path / "film.mp4"
+    succeed("interpolate", checkpoints["vae"], "--between", "0,4", "--steps", 3, "--mp4", film)
+    assert encoder.count_frames_and_secs(str(film))[0] == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("imageio_ffmpeg", ["interpolate", "{vae}", "--mp4", "x.mp4"], "video"),
+        ("umap", ["encode", "{vae}", "--input", "shapes", "--n", "9", "--plot", "x.png", "--map", "umap"], "umap"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    package: str, arguments: list[str], extra: str, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    done = lgen(*(word.format(**checkpoints) for word in arguments))
+    assert (done.exit_code, f"lightning-gen[{extra}]" in done.output) == (2, True)
 
 
 def test_interpolate_between_images_of_the_user(checkpoints: dict[str, str], pictures: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ GROUPS = {
     "See": ("sample", "report", "watch"),
     "Score": ("evaluate", "benchmark"),
     "Share": ("export", "push", "pull"),
-    "Use": ("translate", "interpolate", "traverse", "encode", "decode", "edit", "project"),
+    "Use": ("translate", "interpolate", "traverse", "encode", "decode", "edit", "project", "complete"),
     "What there is": ("models", "data", "extractors", "plugin", "doctor"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)

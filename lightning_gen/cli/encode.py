@@ -12,20 +12,24 @@ from lightning_gen.cli import latents, options
 
 @click.command("encode")
 @latents.run
-@click.option(
-    "--input", "named", metavar="IMAGES|DATA", required=True, help="An image, folder, archive or data source."
-)
+@latents.given
 @click.option("--n", type=click.IntRange(min=1), help="Number of images; all.")
 @click.option("--out", metavar="FILE.npz", help="Write `latents`, and `label` where there are labels.")
 @click.option("--plot", metavar="FILE", help="Write their first two principal components as a picture, by label.")
+@click.option(
+    "--map", "chart", type=click.Choice(["pca", "umap"]), default="pca", help="Another map of them; umap is an extra."
+)
 @options.plugin
 @latents.device
-def command(run: str, named: str, n: int | None, out: str | None, plot: str | None, device: str) -> None:
+def command(run: str, named: str, n: int | None, out: str | None, plot: str | None, chart: str, device: str) -> None:
     """Encode images: vectors of an autoencoder, codes of a VQ-VAE. `lgen decode` is the way back."""
     from lightning_gen.errors import UserError
 
     if out is None and plot is None:
         raise UserError("where to? --out FILE.npz for latents, --plot FILE for a picture of them")
+
+    if plot is not None and chart == "umap":
+        _umap()
 
     import torch
 
@@ -41,9 +45,26 @@ def command(run: str, named: str, n: int | None, out: str | None, plot: str | No
         arrays = {"latents": found.numpy()} | ({"label": batch["label"].numpy()} if "label" in batch else {})
         latents.write(arrays, out, latents.write_arrays)
     if plot is not None:
-        places, share = latent.principal(found.flatten(1))
-        click.echo(f"two principal components hold {share.sum():.1%} of the variance")
-        latents.write((places, share, batch.get("label")), plot, _plot)
+        if chart == "umap":
+            places = _umap()(n_neighbors=min(15, len(found) - 1), random_state=0, n_jobs=1).fit_transform(
+                found.flatten(1)
+            )
+            titles = ["UMAP, first", "UMAP, second"]
+        else:
+            places, share = latent.principal(found.flatten(1))
+            click.echo(f"two principal components hold {share.sum():.1%} of the variance")
+            titles = [f"first component, {share[0]:.1%} of the variance", f"second component, {share[1]:.1%}"]
+        latents.write((places, titles, batch.get("label")), plot, _plot)
+
+
+def _umap() -> Any:
+    from lightning_gen.errors import UserError
+
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise UserError("--map umap needs a package: pip install 'lightning-gen[umap]' (pca needs none)") from None
+    return UMAP
 
 
 def _plot(content: tuple[Any, Any, Any], path: Path) -> None:
@@ -51,13 +72,12 @@ def _plot(content: tuple[Any, Any, Any], path: Path) -> None:
 
     from matplotlib.figure import Figure
 
-    places, share, label = content
+    places, titles, label = content
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
     colours = {} if label is None else {"c": label, "cmap": "tab20"}
     axes.scatter(places[:, 0], places[:, 1], s=6, **colours)
-    axes.set_xlabel(f"first component, {share[0]:.1%} of the variance")
-    axes.set_ylabel(f"second component, {share[1]:.1%}")
+    axes.set(xlabel=titles[0], ylabel=titles[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     figure.savefig(unfinished, format="png", dpi=120)

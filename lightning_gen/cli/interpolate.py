@@ -17,6 +17,8 @@ from lightning_gen.cli import latents, options
 @click.option("--how", type=click.Choice(["linear", "spherical"]), help="Spherical; linear between encoded images.")
 @click.option("--png", metavar="FILE", help="Write a strip: one row from each image to the next.")
 @click.option("--gif", metavar="FILE", help="Write an animation.")
+@click.option("--mp4", metavar="FILE", help="Write a film; needs the extra `video`.")
+@options.truncation
 @latents.seed
 @latents.label
 @options.plugin
@@ -29,6 +31,8 @@ def command(
     how: str | None,
     png: str | None,
     gif: str | None,
+    mp4: str | None,
+    truncation: float | None,
     seed: int,
     label: int | None,
     device: str,
@@ -36,8 +40,10 @@ def command(
     """Walk through the latent space of a run or checkpoint, between images of its stream or images of yours."""
     from lightning_gen.errors import UserError
 
-    if png is None and gif is None:
-        raise UserError("where to? --png FILE for a strip, --gif FILE for an animation")
+    if png is None and gif is None and mp4 is None:
+        raise UserError("where to? --png FILE for a strip, --gif or --mp4 FILE for an animation")
+    if mp4 is not None:
+        latents.film_encoder()
     try:
         places = [int(word) for word in between.split(",")]
     except ValueError:
@@ -51,16 +57,19 @@ def command(
 
     from lightning_gen import images, latent
 
-    model, _ = latents.open_model(run, device, label)
+    model, name = latents.open_model(run, device, label)
     if files:
         pixels = torch.cat([latents.picture(file, model) for file in files])
         ends = latent.latents_of(model, images.from_uint8(pixels)).cpu()
     else:
         ends = torch.cat([model.latents(1, seed=seed, start=place) for place in places])
     path = latent.spherical if (how or ("linear" if files else "spherical")) == "spherical" else latent.linear
-    frames = images.to_uint8(latent.images_of(model, latent.walk(ends, steps, path), label, seed)).cpu()
+    asked = options.of_generate(model, name, truncation=truncation)
+    frames = images.to_uint8(latent.images_of(model, latent.walk(ends, steps, path), label, seed, **asked)).cpu()
     if png is not None:
         rows = [frames[first : first + steps + 1] for first in range(0, len(frames) - 1, steps)]
         latents.write(images.enlarge(images.grid(torch.cat(rows), columns=steps + 1)), png, images.save_png)
     if gif is not None:
         latents.write(frames, gif, latents.write_gif)
+    if mp4 is not None:
+        latents.write(frames, mp4, latents.write_mp4)

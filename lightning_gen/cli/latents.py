@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from lightning_gen.module import GenerativeModule
 
 run: Any = click.argument("run", metavar="RUN|CKPT")
+given: Any = click.option(
+    "--input", "named", metavar="IMAGES|DATA", required=True, help="An image, folder, archive or data source."
+)
+few: Any = click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
 seed: Any = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream.")
 label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
 device: Any = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1.")
@@ -94,7 +98,13 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
 
 
 def write(content: Any, path: str, how: Any) -> None:
-    """Call `how(content, PATH)`, and say which file there is now.
+    """`attempt`, and say which file there is now."""
+    attempt(content, path, how)
+    click.echo(path)
+
+
+def attempt(content: Any, path: str, how: Any) -> None:
+    """Call `how(content, PATH)`.
 
     Raises:
         UserError: it cannot be written.
@@ -105,7 +115,6 @@ def write(content: Any, path: str, how: Any) -> None:
         how(content, Path(path))
     except OSError as reason:
         raise UserError(f"cannot write {reason.filename or path}: {reason.strerror}") from reason
-    click.echo(path)
 
 
 def write_arrays(arrays: dict[str, Any], path: Path) -> None:
@@ -127,11 +136,47 @@ def write_gif(frames: Tensor, path: Path) -> None:
 
     from PIL import Image
 
-    from lightning_gen import images
-
-    large = [images.enlarge(frame, 128).permute(1, 2, 0).squeeze(2).contiguous().cpu().numpy() for frame in frames]
-    shown = [Image.fromarray(frame) for frame in (*large, *large[-2:0:-1])]
+    shown = [Image.fromarray(frame) for frame in _there_and_back(frames)]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     shown[0].save(unfinished, format="gif", save_all=True, append_images=shown[1:], duration=80, loop=0)
     os.replace(unfinished, path)
+
+
+def film_encoder() -> Any:
+    """The package that writes films.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    from lightning_gen.errors import UserError
+
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise UserError("--mp4 needs an encoder: pip install 'lightning-gen[video]' (--gif needs none)") from None
+    return imageio_ffmpeg
+
+
+def write_mp4(frames: Tensor, path: Path) -> None:
+    """Frames as `write_gif` shows them, once there and back, as H.264."""
+    import os
+
+    shown = _there_and_back(frames.expand(-1, 3, -1, -1))
+    height, width, _ = shown[0].shape
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
+    film = film_encoder().write_frames(str(unfinished), (width, height), fps=12.5, macro_block_size=2)
+    film.send(None)
+    for frame in shown:
+        film.send(frame)
+    film.close()
+    os.replace(unfinished, path)
+
+
+def _there_and_back(frames: Tensor) -> list[Any]:
+    """Pictures (H, W, 3) or (H, W), enlarged."""
+    from lightning_gen import images
+
+    large = [images.enlarge(frame, 128).permute(1, 2, 0).squeeze(2).contiguous().cpu().numpy() for frame in frames]
+    return [*large, *large[-2:0:-1]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import click
 
 from lightning_gen import registry
+from lightning_gen.errors import UserError
 
 
 def _include(ctx: click.Context, option: click.Parameter, specs: tuple[str, ...]) -> None:
@@ -24,6 +26,27 @@ plugin: Any = click.option(
     help="A model, data source, … that is in no distribution, under the name of its class; repeatable.",
 )
 """What it names is a part like any other, so no verb has to know of it."""
+
+
+truncation: Any = click.option(
+    "--truncation",
+    type=float,
+    metavar="X",
+    help="More typical and less varied images, from models that offer it: 0.5 of biggan, 0.7 of stylegan2.",
+)
+
+
+def of_generate(model: Any, name: str, **given: Any) -> dict[str, Any]:
+    """Options of the model's `generate` that the user gave; the others are None.
+
+    Raises:
+        UserError: the model has no such option.
+    """
+    asked = {key: value for key, value in given.items() if value is not None}
+    for key in asked:
+        if key not in inspect.signature(model.generate).parameters:
+            raise UserError(f"--{key}: {name} does not offer it")
+    return asked
 
 
 def names(kind: str) -> Any:

@@ -9,10 +9,8 @@ from lightning_gen.cli import latents, options
 
 @click.command("project")
 @latents.run
-@click.option(
-    "--input", "named", metavar="IMAGES|DATA", required=True, help="An image, folder, archive or data source."
-)
-@click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
+@latents.given
+@latents.few
 @click.option("--steps", type=click.IntRange(min=0), default=200, show_default=True, help="Of gradient descent.")
 @click.option("--lr", type=float, default=0.05, show_default=True, help="Their size.")
 @click.option("--png", metavar="FILE", help="Write the images above what the latents make.")

@@ -17,6 +17,7 @@ from lightning_gen.cli import options
 @click.option("--out", metavar="DIR", help="Write each image as a PNG, named by its index.")
 @click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
 @click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
+@options.truncation
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing."
 )
@@ -30,6 +31,7 @@ def command(
     out: str | None,
     grid: str | None,
     label: int | None,
+    truncation: float | None,
     batch_size: int,
     device: str,
 ) -> None:
@@ -54,11 +56,12 @@ def command(
     kind = origin.get("kind", "image")
     if kind == "points" and out is not None:
         raise UserError(f"{origin['model']} draws points of the plane: --grid FILE shows them all in one picture")
+    asked = options.of_generate(model, origin["model"], truncation=truncation)
     drawn = []
     for first in track(range(0, n, batch_size), description="drawing", disable=n <= batch_size, transient=True):
         count = min(batch_size, n - first)
         condition = None if label is None else {"label": torch.full((count,), label)}
-        sample = model.sample(count, seed=seed, start=start + first, condition=condition)
+        sample = model.sample(count, seed=seed, start=start + first, condition=condition, **asked)
         drawn.append(images.as_stored(sample, kind).cpu())
     pixels = torch.cat(drawn)
     try:

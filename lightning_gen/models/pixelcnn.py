@@ -75,6 +75,7 @@ class PixelCNN(GenerativeModule):
     }
 
     checked: ClassVar[dict[str, Any]] = {"image_shape": (3, 8, 8)}
+    completes = True
 
     def __init__(
         self,

@@ -314,6 +314,7 @@ class PixelCNNPP(GenerativeModule):
         },
     }
     checked: ClassVar[dict[str, Any]] = {"image_shape": (3, 8, 8)}
+    completes = True
 
     def __init__(
         self,

@@ -270,6 +270,7 @@ class PixelRNN(GenerativeModule):
         },
     }
     checked: ClassVar[dict[str, Any]] = {"image_shape": (3, 8, 8)}
+    completes = True
 
     def __init__(
         self,
