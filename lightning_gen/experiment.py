@@ -17,6 +17,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import yaml
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen import checkpoints, files, loggers, records, registry
@@ -27,6 +28,7 @@ from lightning_gen.callbacks.watch import Watch
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError
+from lightning_gen.metrics.passport import library_versions
 from lightning_gen.module import GenerativeModule
 from lightning_gen.settings import Settings
 from lightning_gen.strategy import PerOptimizerDDP
@@ -96,6 +98,10 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
                 _introduce(settings, model, source, out, say)
             attempt = records.next_attempt(out / "metrics.jsonl")
             trainer.loggers = [records.RecordLogger(out, attempt), *loggers.make(values["logger"], out, attempt, say)]
+            if is_first_process():
+                stated = yaml.safe_load(settings.to_yaml())
+                for logger in trainer.loggers:
+                    loggers.settings(logger, stated, library_versions(model.origin))
             trainer.fit(model, datamodule=data, ckpt_path=restored, weights_only=True)
         except UserError:
             if made is not None and model.clock.images == 0:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from PIL import Image
 
 from lightning_gen import checkpoints, loggers, records
 from lightning_gen.cli import main
+from lightning_gen.metrics.passport import Passport
 
 SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
 SMALL += ["--kimg", "0.16", "--metrics.samples", "64", "--samples.count", "4"]
@@ -85,7 +90,66 @@ def test_every_logger_has_the_losses_on_the_axis_of_images(run: Path) -> None:
     assert events.Images("samples")[-1].step == 160
     (table,) = (run / "csv").rglob("metrics.csv")
     assert "loss_d" in table.read_text()
-    assert list((run / "wandb").glob("offline-run-*"))
+
+
+def test_tensorboard_has_settings_versions_passport_and_the_final_scores(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+
+    def said(tag: str) -> str:
+        return events.Tensors(f"{tag}/text_summary")[-1].tensor_proto.string_val[0].decode()
+
+    assert "width: 4" in said("settings")
+    assert "torch" in said("versions")
+    assert '| extractor | "tiny" |' in said("passport")
+    passport = Passport.from_json(json.loads((run / "passport.json").read_text()))
+    assert passport.digest() in said("passport")
+    assert said("scores").splitlines()[0].startswith("| images_seen | fid/tiny |")
+    assert said("scores").splitlines()[-1].startswith("| 160 |")
+    assert "_hparams_/session_start_info" in events.Tags()["tensors"] or events.summary_metadata
+
+
+def test_weights_and_biases_has_settings_media_and_tables(run: Path) -> None:
+    (kept,) = (run / "wandb").glob("offline-run-*")
+    (records_of_wandb,) = (path.read_bytes() for path in kept.glob("*.wandb"))
+    assert b'"ema_halflife_kimg":' in records_of_wandb  # a setting
+    assert b'"torch-fidelity":' in records_of_wandb  # a version
+    media = kept / "files" / "media"
+    assert len(list((media / "images").glob("samples_*.png"))) == len(list((run / "samples").glob("*.png")))
+    (passport,) = (json.loads(path.read_text()) for path in (media / "table").glob("passport_*.json"))
+    assert ["extractor", '"tiny"'] in passport["data"]
+    (scores,) = (json.loads(path.read_text()) for path in (media / "table").glob("scores_*.json"))
+    assert scores["columns"][:2] == ["images_seen", "fid/tiny"]
+    assert [row[0] for row in scores["data"]] == [
+        r["images_seen"] for r in records.read(run / "metrics.jsonl") if "fid/tiny" in r
+    ]
+
+
+def test_the_axis_of_weights_and_biases_is_images_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[dict[str, float]] = []
+    monkeypatch.setattr(loggers.Wandb, "experiment", SimpleNamespace(log=kept.append))
+    loggers.Wandb.log_metrics(object.__new__(loggers.Wandb), {"loss_d": 1.0}, 320)
+    assert kept == [{"loss_d": 1.0, "images_seen": 320}]
+
+
+@pytest.mark.usefixtures("fresh_wandb")
+def test_a_run_whose_tracker_does_not_answer_is_kept_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setattr(loggers, "PATIENCE", 0.2)
+    said: list[str] = []
+    with socket.socket() as mute:  # takes the connection, and then says nothing, as a firewall that swallows packets
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        (logger,) = loggers.make(["wandb"], tmp_path, 0, said.append)
+        logger.experiment.finish()  # type: ignore[attr-defined]
+    assert "does not answer (timed out): this run is kept offline" in said[0]
+    assert f"wandb sync {tmp_path}" in said[1]
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
 
 
 def test_the_settings_of_a_run_are_a_config_for_another(run: Path) -> None:
@@ -141,7 +205,11 @@ def test_a_tracker_that_cannot_begin_is_left_out_and_said(tmp_path: Path, monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))  # where a key would be kept
     said: list[str] = []
-    made = loggers.make(["csv", "wandb"], tmp_path, 0, said.append)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # answers, if only with an error
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        made = loggers.make(["csv", "wandb"], tmp_path, 0, said.append)
+        server.shutdown()
     assert [type(one).__name__ for one in made] == ["CSVLogger"]
     assert "the run goes on without it: No API key configured" in said[0]
     assert "WANDB_MODE=offline" in said[1]

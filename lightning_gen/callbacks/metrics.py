@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from lightning_gen import files, images, registry
+from lightning_gen import files, images, loggers, records, registry
 from lightning_gen.callbacks.timed import Timed, record
 from lightning_gen.metrics.evaluation import Panel, evaluate
 from lightning_gen.metrics.passport import library_versions
@@ -75,7 +75,11 @@ class Metrics(Timed):
         subject = {"averaged": pl_module.has_averages, "libraries": library_versions(pl_module.origin)}
         passport = self._panel.passport(self.samples, "nearest", seed=self.seed, **subject)
         if trainer.is_global_zero:
-            files.write(Path(trainer.default_root_dir) / "passport.json", json.dumps(passport.to_json(), indent=1))
+            stated = passport.to_json()
+            files.write(Path(trainer.default_root_dir) / "passport.json", json.dumps(stated, indent=1))
+            rows = [("digest", passport.digest()), *((name, json.dumps(value)) for name, value in stated.items())]
+            for logger in trainer.loggers:
+                loggers.table(logger, "passport", ("field", "value"), rows, pl_module.clock.images)
         super().on_train_start(trainer, pl_module)
 
     def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
@@ -95,3 +99,16 @@ class Metrics(Timed):
             self.latest = dict.fromkeys(self.latest, float("nan"))
         self.scored_at = module.clock.images
         record(trainer, module, self.latest)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """All evaluations as one table, to trackers that take tables."""
+        if not self.latest or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, GenerativeModule)
+        found = [
+            r for r in records.read(Path(trainer.default_root_dir) / "metrics.jsonl") if set(self.latest) <= set(r)
+        ]
+        rows = [[r["images_seen"], *(r[name] for name in self.latest)] for r in found]
+        for logger in trainer.loggers:
+            loggers.table(logger, "scores", ("images_seen", *self.latest), rows, pl_module.clock.images)
+            loggers.outcome(logger, self.latest)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from torch import Tensor
 
-from lightning_gen import images
+from lightning_gen import images, loggers
 from lightning_gen.callbacks.timed import Timed
 from lightning_gen.module import GenerativeModule
 
@@ -56,13 +53,4 @@ class Samples(Timed):
         folder = Path(trainer.default_root_dir) / "samples"
         images.save_png(images.enlarge(picture), folder / f"{module.clock.images:012d}.png")
         for logger in trainer.loggers:
-            show(logger, "samples", picture, module.clock.images)
-
-
-def show(logger: Logger, key: str, picture: Tensor, step: int) -> None:
-    """Hand a picture (C, H, W) uint8 to a logger, where it has a way to take one."""
-    log_image: Any = getattr(logger, "log_image", None)
-    if isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(key, picture, step)
-    elif log_image is not None:
-        log_image(key, [picture.permute(1, 2, 0).numpy()], step=None)
+            loggers.picture(logger, "samples", picture, module.clock.images)

@@ -11,7 +11,7 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 
-from lightning_gen import checkpoints, images, records, watch
+from lightning_gen import checkpoints, images, loggers, records, watch
 from lightning_gen.callbacks.log import scalars
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.timed import Timed, record
@@ -171,6 +171,8 @@ class Watch(Timed):
                 "attempt": attempt,
             },
         )
+        for logger in trainer.loggers:
+            loggers.alarm(logger, verdict.rule, verdict.message, module.clock.images)
         print(f"\n{'WARNING' if action == 'warn' else action.upper()}  {verdict.message}", flush=True)
 
     def state_dict(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ NOT_RUN = {
     "benchmark run smoke": "every model; tests/benchmark runs suites",
     "benchmark run SUITE": "a placeholder",
     "benchmark compare": "results of one's own; tests/benchmark/test_compare.py runs it",
+    "--logger wandb": "a network; tests/test_runs.py runs it offline",
     "hf://": "a network; tests/sharing has a hub in a folder",
     "plugin new": "tests/plugins/test_new.py runs it",
     "plugin check": "tests/plugins/test_new.py runs it",
