@@ -51,16 +51,24 @@ class Finished:
     rollbacks: int = 0
 
 
-def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[str], Any] = print) -> Finished:
+def fit(
+    settings: Settings,
+    out: Path,
+    *,
+    resume: bool = False,
+    say: Callable[[str], Any] = print,
+    show_progress: bool = True,
+) -> Finished:
     """Train until the clock reaches the budget; `resume` goes on from the last checkpoint in `out`.
 
     Where the watch gives the run up and its setting is to roll back, training goes on from an earlier checkpoint with
-    lower learning rates. `say` is handed the sentences that a user should read.
+    lower learning rates. `say` is handed the sentences that a user should read; without `show_progress` the callback
+    `progress` is left out.
 
     Raises:
         UserError: the settings, the data or the run directory do not allow it. Nothing is written then.
     """
-    finished = _attempt(settings, out, resume, say)
+    finished = _attempt(settings, out, resume, say, show_progress)
     watch = settings.values.get("watch", {})
     while finished.verdict and watch["action"] == "rollback" and finished.rollbacks < watch["rollbacks"]:
         if is_first_process():
@@ -69,11 +77,11 @@ def fit(settings: Settings, out: Path, *, resume: bool = False, say: Callable[[s
             say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
-        finished = _attempt(settings, out, True, say)
+        finished = _attempt(settings, out, True, say, show_progress)
     return finished
 
 
-def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], Any]) -> Finished:
+def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], Any], show_progress: bool) -> Finished:
     """One start of the run, to its end, a signal or a verdict."""
     if not resume:
         _refuse_taken(out)
@@ -88,7 +96,8 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
     model.augment = AugmentOptions(**values["augment"]).make()
     if restored is not None:
         _refuse_other_data(out, restored, source)
-    callbacks = [registry.make(name, "callbacks", **values[name]) for name in values["callbacks"]]
+    names = [name for name in values["callbacks"] if show_progress or name != "progress"]
+    callbacks = [registry.make(name, "callbacks", **values[name]) for name in names]
     with quiet():
         interrupt = Interrupt()
         trainer = _trainer(values, out, data, [*callbacks, interrupt])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lightning_gen.cli import options
+from lightning_gen.cli import listing, options
 from lightning_gen.errors import StrangerError
 
 RESULTS = "benchmarks/results"
@@ -20,14 +20,20 @@ def command() -> None:
 
 
 @command.command("list")
-def list_suites() -> None:
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def list_suites(as_json: bool) -> None:
     """The suites that are found here and in the package."""
     from lightning_gen.benchmark import suite
 
-    for name in suite.available():
-        found = suite.load(name)
-        rows = len(found.entries) * len(found.seeds)
-        click.echo(f"{name:14} {found.tier:6} {rows:3} rows on {found.data}: {found.about.strip()}")
+    suites = {name: suite.load(name) for name in suite.available()}
+    rows = [
+        {"suite": name, "tier": s.tier, "rows": len(s.entries) * len(s.seeds), "data": s.data, "about": s.about.strip()}
+        for name, s in suites.items()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    listing.table(("suite", "tier", "rows", "data", "about"), [[str(cell) for cell in row.values()] for row in rows])
 
 
 @command.command("run", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -42,6 +48,7 @@ def list_suites() -> None:
 @click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @options.plugin
 @click.option("--device", help="Where to score: cpu, cuda; a GPU if there is one.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but what goes wrong.")
 @click.option("--forecast", "only_forecast", is_flag=True, help="Say how long it would take, and stop.")
 def run(
     suite: str,
@@ -54,6 +61,7 @@ def run(
     runs: str,
     launcher: str,
     device: str | None,
+    quiet: bool,
     only_forecast: bool,
 ) -> None:
     """Train and score the rows of SUITE that have no result yet, and write the leaderboard.
@@ -84,19 +92,23 @@ def run(
     file = Path(out) / f"{plan.name}.jsonl"
     done = results.read(file)
     pending = runner.pending(rows, done)
-    click.echo(f"suite {plan.name}: {len(rows)} rows, {len(rows) - len(pending)} done")
-    total = _forecast(runner, pending, done)
+    if not quiet:
+        click.echo(f"suite {plan.name}: {len(rows)} rows, {len(rows) - len(pending)} done")
+        _forecast(runner, pending, done)
     if only_forecast:
         return
     place = runner.Place(Path(runs) / plan.name, Path(out) / plan.name)
     for result in runner.LAUNCHERS[launcher](plan, pending, place, device):
         results.append(file, result)
-        click.echo(_line(result))
-    if pending or total == 0:
-        _report(file)
+        if not quiet or result.state == "failed":
+            click.echo(_line(result))
+    markdown = _written(file)
+    if not quiet:
+        click.echo(markdown)
+        _where(file)
 
 
-def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> float:
+def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> None:
     """Print the time that each entry takes, and all together."""
     seconds = {}
     for row in pending:
@@ -109,10 +121,9 @@ def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> float:
                 continue
             kimg = row.settings.values["kimg"]
             click.echo(f"  {row.entry:20} {_duration(seconds[row.entry])} a row ({kimg:g} kimg)")
-    total = sum(seconds[row.entry] for row in pending)
     if pending:
-        click.echo(f"training takes about {_duration(total)} in all here; sampling and scores come on top")
-    return total
+        total = _duration(sum(seconds[row.entry] for row in pending))
+        click.echo(f"training takes about {total} in all here; sampling and scores come on top")
 
 
 def _duration(seconds: float) -> str:
@@ -133,7 +144,9 @@ def _line(result: Any) -> str:
 @click.option("--out", default=RESULTS, show_default=True, metavar="DIR", help="Where the results lie.")
 def report(suite: str, out: str) -> None:
     """Write the leaderboard of SUITE again, as Markdown and as one HTML page, and print the former."""
-    _report(_results(suite, out))
+    file = _results(suite, out)
+    click.echo(_written(file))
+    _where(file)
 
 
 def _results(suite: str, out: str) -> Path:
@@ -146,7 +159,8 @@ def _results(suite: str, out: str) -> Path:
     return file
 
 
-def _report(file: Path) -> None:
+def _written(file: Path) -> str:
+    """The leaderboard of a file of results, written beside it as .md and .html."""
     from lightning_gen import files
     from lightning_gen.benchmark import leaderboard, page, results
 
@@ -154,7 +168,10 @@ def _report(file: Path) -> None:
     markdown = leaderboard.markdown(leaderboard.build(rows))
     files.write(file.with_suffix(".md"), markdown)
     files.write(file.with_suffix(".html"), page.page(rows, file.parent))
-    click.echo(markdown)
+    return markdown
+
+
+def _where(file: Path) -> None:
     click.echo(f"{file.with_suffix('.md')}, {file.with_suffix('.html')}")
 
 

@@ -31,5 +31,5 @@ def command(name: str | None, as_json: bool) -> None:
         }
         click.echo(json.dumps(about, indent=2))
         return
-    click.echo(f"{name}: {listing.first_line(cls)}\n{part.distribution} {part.version}\n\nsettings")
+    click.echo(f"{name}: {listing.first_line(cls)}\n{part.distribution} {part.version}\n")
     listing.settings_table("data", known)

@@ -34,6 +34,7 @@ from lightning_gen.cli import options
     "--callback", "callbacks", multiple=True, metavar="NAME", help="A registered callback to add; repeatable."
 )
 @options.plugin
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but what goes wrong.")
 @click.option("--print-config", is_flag=True, help="Show all resolved settings and stop.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--kimg N] [--seed N] [--GROUP.KEY VALUE]…")
 def command(
@@ -45,6 +46,7 @@ def command(
     resume: str | None,
     logger: tuple[str, ...],
     callbacks: tuple[str, ...],
+    quiet: bool,
     print_config: bool,
     settings: tuple[str, ...],
 ) -> None:
@@ -93,7 +95,9 @@ def command(
         # processes that Lightning starts for further devices run this same command and must find the same folder
         folder = Path(out or os.environ.setdefault("LGEN_RUN", str(experiment.free_directory(resolved))))
     began = time.monotonic()
-    finished = experiment.fit(resolved, folder, resume=resume is not None, say=click.echo)
+    finished = experiment.fit(
+        resolved, folder, resume=resume is not None, say=_warn if quiet else click.echo, show_progress=not quiet
+    )
     if not experiment.is_first_process():
         return
     if finished.interrupted:
@@ -105,6 +109,8 @@ def command(
         best = finished.folder / "checkpoints" / "best.ckpt"
         click.echo(f"the best weights so far: {best}" if best.exists() else f"run {finished.folder}")
         sys.exit(3)
+    if quiet:
+        return
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     click.echo(
         f"{resolved.model} on {resolved.data}: {finished.images_seen / 1000:g} kimg, {minutes} min {seconds:02d} s"
@@ -116,3 +122,9 @@ def command(
         click.echo(f"  {'samples':24} {finished.grid}")
     click.echo(f"  {'run':24} {finished.folder}")
     click.echo(f"more samples: lgen sample {finished.folder} --n 64 --grid grid.png")
+
+
+def _warn(sentence: str) -> None:
+    """Of all that a run says, what is wrong."""
+    if sentence.startswith("WARNING"):
+        click.echo(sentence, err=True)

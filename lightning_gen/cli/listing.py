@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from lightning_gen import registry
+
+ENDLESS = 10_000
+"""Columns of what is no terminal."""
 
 
 def installed(kind: str, as_json: bool) -> None:
@@ -21,9 +25,31 @@ def installed(kind: str, as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=2))
         return
-    width = max((len(p.name) for p in parts), default=0)
-    for p in parts:
-        click.echo(f"{p.name:{width}}  {p.distribution} {p.version}" + (f"  BROKEN: {p.problem}" if p.problem else ""))
+    table(
+        ("name", "distribution", "state"),
+        [(p.name, f"{p.distribution} {p.version}", f"BROKEN: {p.problem}" if p.problem else "ready") for p in parts],
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table as every verb does: in columns, the last one wrapped where the terminal ends; off a terminal one
+    line a row, without colours."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=ENDLESS)
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, title in enumerate(head):
+        made.add_column(title, no_wrap=number < len(head) - 1, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))  # as it is: brackets are no markup
+    with console.capture() as printed:
+        console.print(made)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def settings(cls: Any) -> dict[str, dict[str, Any]]:
@@ -44,9 +70,10 @@ def settings(cls: Any) -> dict[str, dict[str, Any]]:
 
 def settings_table(group: str, known: dict[str, dict[str, Any]]) -> None:
     """Print settings as the command line spells them."""
-    width = max((len(name) for name in known), default=0) + len(group) + 3
-    for name, about in known.items():
-        click.echo(f"  {f'--{group}.{name}':{width}} {about['help']} [{about['default']}]")
+    table(
+        ("setting", "default", "what"),
+        [(f"--{group}.{name}", str(about["default"]), about["help"]) for name, about in known.items()],
+    )
 
 
 def first_line(cls: Any) -> str:

@@ -26,7 +26,6 @@ def command(name: str | None, as_json: bool) -> None:
         return
     first_line = listing.first_line(registry.load(name, "models"))
     click.echo(f"{name}: {first_line}\n{about['paper']}\n{about['distribution']} {about['version']}\n")
-    click.echo("settings")
     listing.settings_table("model", about["settings"])
     for preset, values in about["presets"].items():
         counts = ", ".join(f"{network} {count:,}" for network, count in about["parameters"][preset].items())

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from lightning_gen.cli import listing
+
 
 @click.group("plugin")
 def command() -> None:
@@ -92,7 +94,4 @@ def list_plugins(ours: bool, load: bool, timeout: float, as_json: bool) -> None:
     if not rows:
         click.echo("no plugins are installed; `lgen plugin new NAME` writes one")
         return
-    columns = list(rows[0])
-    widths = [max(len(column), *(len(row[column]) for row in rows)) for column in columns]
-    for row in [{column: column for column in columns}, *rows]:
-        click.echo("  ".join(f"{row[c]:{width}}" for c, width in zip(columns, widths, strict=True)).rstrip())
+    listing.table(list(rows[0]), [list(row.values()) for row in rows])

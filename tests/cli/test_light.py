@@ -11,7 +11,7 @@ import pytest
 
 from lightning_gen.cli import GROUPS, VERBS
 
-HEAVY = ("torch", "torchvision", "pytorch_lightning", "torchmetrics", "numpy", "jsonargparse", "wandb", "rich")
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "torchmetrics", "numpy", "jsonargparse", "wandb")
 
 REPORT = f"""
 import atexit, sys
