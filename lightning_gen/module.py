@@ -170,6 +170,8 @@ class GenerativeModule(pl.LightningModule):
         Raises:
             UserError: the model has none, as where each pixel waits for the one before.
         """
+        if self.completes:
+            raise UserError("the model draws pixel after pixel: there is no one pass to export, but its weights can be")
         return copy.deepcopy(self)
 
     def likelihood(self, batch: dict[str, Any], samples: int) -> dict[str, Tensor]:

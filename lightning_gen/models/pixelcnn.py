@@ -135,9 +135,6 @@ class PixelCNN(GenerativeModule):
         """The uniform numbers that the pixels are drawn with, (n, *image_shape)."""
         return noise.uniform(n, *self.image_shape, seed=seed, start=start)
 
-    def exportable(self) -> GenerativeModule:
-        raise UserError("the model draws pixel after pixel: there is no one pass to export, but its weights can be")
-
     def generate(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
         known = None
         if condition is not None and "known" in condition:

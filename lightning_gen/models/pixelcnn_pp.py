@@ -357,9 +357,6 @@ class PixelCNNPP(GenerativeModule):
         channels, height, width = self.image_shape
         return noise.uniform(n, 1 + channels, height, width, seed=seed, start=start)
 
-    def exportable(self) -> GenerativeModule:
-        raise UserError("the model draws pixel after pixel: there is no one pass to export, but its weights can be")
-
     def generate(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
         known = None
         if condition is not None and "known" in condition:
