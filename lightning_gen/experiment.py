@@ -154,11 +154,17 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     keywords = dict(settings.values["model"])
     if model_class.views != source.views:
         _refuse_other_views(settings, model_class, source)
+    if model_class.captioned and not source.captioned:
+        fitting = _sources_where(lambda source_class: source_class.captioned)
+        raise UserError(
+            f"{settings.model} learns from captions, and the data {settings.data} has none: --data {fitting}"
+        )
     of_the_data: dict[str, Any] = {
         "image_shape": list(source.image_shape),
         "num_classes": source.num_classes,
         "source_channels": source.input_shape[0],
         "factor": source.image_shape[-1] // source.input_shape[-1],
+        **source.model_settings(),
     }
     for name, found in of_the_data.items():
         if name not in keywords:
@@ -192,15 +198,20 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
 
 
 def _refuse_other_views(settings: Settings, model_class: type[GenerativeModule], source: Source) -> None:
+    fitting = _sources_where(lambda source_class: source_class.views == model_class.views)
+    raise UserError(
+        f"{settings.model} learns from {' and '.join(model_class.views)}, and the data {settings.data} has "
+        f"{' and '.join(source.views)}: --data {fitting}"
+    )
+
+
+def _sources_where(fits: Callable[[type[Source]], bool]) -> str:
     fitting = []
     for name in registry.names("data"):
         with contextlib.suppress(UserError):  # a broken plugin is no choice
-            if registry.load(name, "data").views == model_class.views:
+            if fits(registry.load(name, "data")):
                 fitting.append(name)
-    raise UserError(
-        f"{settings.model} learns from {' and '.join(model_class.views)}, and the data {settings.data} has "
-        f"{' and '.join(source.views)}: --data {', '.join(fitting)}"
-    )
+    return ", ".join(fitting)
 
 
 def is_first_process() -> bool:

@@ -85,6 +85,8 @@ class GenerativeModule(pl.LightningModule):
     views: ClassVar[tuple[str, ...]] = ("image",)
     """What a training batch must hold. A model that translates names the picture that it starts from and the one that
     it makes: `source` and `target`, `a` and `b`, `low` and `high`."""
+    captioned: ClassVar[bool] = False
+    """Whether it draws what sentences say: batches and conditions hold `caption`, a list of them."""
     usual_data: ClassVar[str] = "shapes"
     """The data that a run takes where nobody names any."""
     checked: ClassVar[dict[str, Any]] = {}
@@ -384,8 +386,8 @@ class GenerativeModule(pl.LightningModule):
             n: Number of images.
             seed: Names the stream.
             start: Index of the first image in the stream.
-            condition: A batch of `n` rows (`label` and so on); left out, a conditional model draws image i's label
-                from (seed, i).
+            condition: A batch of `n` rows (`label`, `caption` and so on); left out, a conditional model draws image
+                i's label from (seed, i).
             options: Keyword options of the model's `generate`.
         """
         with self.asked():

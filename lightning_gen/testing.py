@@ -54,7 +54,7 @@ def check_model(model: str | type[GenerativeModule]) -> None:
 
 
 class _Pixels(Source):
-    """Random images of all the views that a model takes, with labels where it takes them."""
+    """Random images of all the views that a model takes, with labels and captions where it takes them."""
 
     split = "train"
 
@@ -62,6 +62,7 @@ class _Pixels(Source):
         self.views = model.views  # type: ignore[misc]
         self.image_shape = model.image_shape
         self.class_names = [f"class {i}" for i in range(model.num_classes)]
+        self.captioned = model.captioned  # type: ignore[misc]
         self._shapes = dict.fromkeys(model.views, model.image_shape)
         if model.translates:
             self._shapes[model.views[0]] = model.input_shape
@@ -76,6 +77,8 @@ class _Pixels(Source):
             batch[view] = torch.from_numpy(np.stack(rows))
         if self.class_names:
             batch["label"] = torch.from_numpy(indices % self.num_classes)
+        if self.captioned:
+            batch["caption"] = [f"picture number {i}" for i in indices]
         return batch
 
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +19,7 @@ from lightning_gen.cli import options
 @click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
 @click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
 @options.truncation
+@click.option("--caption", metavar="TEXT", help="What every image is to show, for a model that reads captions.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing."
 )
@@ -32,6 +34,7 @@ def command(
     grid: str | None,
     label: int | None,
     truncation: float | None,
+    caption: str | None,
     batch_size: int,
     device: str,
 ) -> None:
@@ -53,6 +56,8 @@ def command(
         raise UserError(f"{origin['model']} is not conditional: --label means nothing to it")
     if label is not None and label >= model.num_classes:
         raise UserError(f"--label {label}: the model knows classes 0 to {model.num_classes - 1}")
+    if caption is not None and not model.captioned:
+        raise UserError(f"{origin['model']} reads no captions: --caption means nothing to it")
     kind = origin.get("kind", "image")
     if kind == "points" and out is not None:
         raise UserError(f"{origin['model']} draws points of the plane: --grid FILE shows them all in one picture")
@@ -60,8 +65,12 @@ def command(
     drawn = []
     for first in track(range(0, n, batch_size), description="drawing", disable=n <= batch_size, transient=True):
         count = min(batch_size, n - first)
-        condition = None if label is None else {"label": torch.full((count,), label)}
-        sample = model.sample(count, seed=seed, start=start + first, condition=condition, **asked)
+        condition: dict[str, Any] = {}
+        if label is not None:
+            condition["label"] = torch.full((count,), label)
+        if caption is not None:
+            condition["caption"] = [caption] * count
+        sample = model.sample(count, seed=seed, start=start + first, condition=condition or None, **asked)
         drawn.append(images.as_stored(sample, kind).cpu())
     pixels = torch.cat(drawn)
     try:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 Batch = dict[str, Any]
-"""`image` (B, C, H, W), uint8 or for points float32; `label` (B,) int64; a source of translations adds its `views`."""
+"""`image` (B, C, H, W), uint8 or for points float32; `label` (B,) int64; `caption`, B sentences; a source of
+translations adds its `views`."""
 
 
 class Source(ABC):
@@ -28,6 +29,8 @@ class Source(ABC):
     views: ClassVar[tuple[str, ...]] = ("image",)
     """What a training batch holds. Of a translation the picture that it starts from and the one that it makes:
     `source` and `target`, `a` and `b`, `low` and `high`; `image` in what `read` gives is then the second one."""
+    captioned: ClassVar[bool] = False
+    """Whether `read` also gives `caption`, a list of B sentences."""
     paired: ClassVar[bool] = False
     """Whether the second view of a row is what the first one should become."""
 
@@ -77,6 +80,11 @@ class Source(ABC):
         front again after the last one. Which pictures there are is no matter of chance, so `seed` changes nothing."""
         batch = self.read(np.arange(start, start + n) % len(self))
         return {view: batch[view] for view in self.views}
+
+    def model_settings(self) -> dict[str, Any]:
+        """What a model that has settings of these names must know of the data besides its shape and its classes, such
+        as a vocabulary: plain values, which run.yaml and checkpoints then hold."""
+        return {}
 
     def class_counts(self) -> Tensor:
         """How many rows each class has, (num_classes,) int64; sources with labels keep it cheap."""

@@ -102,6 +102,10 @@ def _check_batch(source: Any, batch: Any, rows: int) -> None:
             assert view in batch, f"views names {view!r}, but read gives none"
             assert tuple(batch[view].shape[1:]) == shape, f"{view} is {tuple(batch[view].shape[1:])}, not {shape}"
         assert torch.equal(batch["image"], batch[source.views[1]]), "image must be the view that a translation makes"
+    if source.captioned:
+        said = batch.get("caption")
+        assert isinstance(said, list), "captioned is set, but read gives no list of captions"
+        assert all(isinstance(caption, str) for caption in said), "a caption must be a str"
     if source.num_classes:
         assert "label" in batch, "there are class_names, but read gives no label"
         label = batch["label"]
