@@ -33,10 +33,10 @@ class Translator:
     Tiles overlap and are blended linearly. Where the overlap is at least twice the model's `reach`, the part of a tile
     that lacks its surroundings is not used at all, and the result is that of the whole picture to float rounding. A
     network without a reach (instance norm, U-Net) sees each tile as a picture of its own: then there are no seams, but
-    colours may differ from the untiled picture's.
+    colours may differ from the untiled picture's. A model that restores encodes and decodes tiles of its one size.
 
     Args:
-        model: One that translates.
+        model: One that translates, or restores.
         view: Which of its views the pictures are.
         tile: Largest side of what it is given at once, in pixels of the input; left out, 512 (256 where it enlarges by
             4). Rounded up to the model's stride.
@@ -44,7 +44,7 @@ class Translator:
         options: Of the model's `generate`.
 
     Raises:
-        UserError: an overlap of half a tile or more.
+        UserError: an overlap of half a tile or more, or tiles that a model of one size does not read.
     """
 
     def __init__(
@@ -53,7 +53,11 @@ class Translator:
         self.model = model
         self.view = view
         self.options = options
-        self.factor = model.image_shape[-1] // model.input_shape[-1]
+        self.factor = 1 if model.restores else model.image_shape[-1] // model.input_shape[-1]
+        self.stride, self.least = (1, model.image_shape[-1]) if model.restores else (model.stride, SMALLEST)
+        if model.restores and tile not in (None, self.least):
+            raise UserError(f"--tile {tile}: the model reads {self.least} pixels a side at once")
+        tile = self.least if model.restores else tile
         wanted = tile or min(LARGEST_TILE, 2 * LARGEST_TILE // self.factor)
         usual = wanted // SEEN_WHOLE if model.reach is None else 2 * model.reach
         if tile is None and overlap is None:
@@ -61,7 +65,7 @@ class Translator:
         self.overlap = usual if overlap is None else overlap
         if tile is not None and overlap is None:
             self.overlap = min(usual, tile // 2 - 1)
-        self.tile = math.ceil(wanted / model.stride) * model.stride
+        self.tile = math.ceil(wanted / self.stride) * self.stride
         if 2 * self.overlap >= self.tile:
             raise UserError(f"--overlap {self.overlap}: less than half of a tile, which has {self.tile} pixels a side")
 
@@ -72,7 +76,7 @@ class Translator:
     def whole(self, pictures: Tensor) -> Tensor:
         """Pictures (B, C, H, W) uint8 of one size at once to (B, C', factor H, factor W) uint8."""
         height, width = pictures.shape[-2:]
-        given = padded(pictures, self.model.stride)
+        given = padded(pictures, self.stride, self.least)
         return self._made(given)[..., : height * self.factor, : width * self.factor].cpu()
 
     def tiled(self, picture: Tensor) -> Tensor:
@@ -81,7 +85,7 @@ class Translator:
         One row of tiles is held as floats at a time, so memory grows with the picture's width, not its area.
         """
         height, width = picture.shape[-2:]
-        given = padded(picture, self.model.stride)
+        given = padded(picture, self.stride, self.least)
         rows, columns = (self._starts(length) for length in given.shape[-2:])
         tall, wide = (min(self.tile, length) for length in given.shape[-2:])
         row_weights, column_weights = (self._weights(starts, size) for starts, size in ((rows, tall), (columns, wide)))
@@ -101,7 +105,10 @@ class Translator:
         return out
 
     def _drawn(self, given: Tensor) -> Tensor:
-        return self.model.sample(len(given), condition={self.view: given}, **self.options).float()
+        if not self.model.restores:
+            return self.model.sample(len(given), condition={self.view: given}, **self.options).float()
+        with torch.no_grad(), self.model.asked():
+            return self.model.decode(self.model.encode(images.from_uint8(given.to(self.model.device)))).float()
 
     def _made(self, given: Tensor) -> Tensor:
         return images.to_uint8(self._drawn(given))
@@ -110,7 +117,7 @@ class Translator:
         """Where tiles begin along a side: evenly, at multiples of the stride, overlapping by `overlap` or more."""
         if length <= self.tile:
             return [0]
-        stride = self.model.stride
+        stride = self.stride
         advance = max(stride, (self.tile - self.overlap) // stride * stride)
         count = 1 + math.ceil((length - self.tile) / advance)
         last = length - self.tile
@@ -144,11 +151,11 @@ class Translator:
         return ((place - blind * self.factor) / max(1, (shared - 2 * blind) * self.factor)).clamp(0, 1)
 
 
-def padded(pictures: Tensor, stride: int) -> Tensor:
-    """Pictures (..., H, W), mirrored at the right and the bottom until their sides are multiples of `stride`, and 16
-    pixels or more."""
+def padded(pictures: Tensor, stride: int, least: int = SMALLEST) -> Tensor:
+    """Pictures (..., H, W), mirrored at the right and the bottom until their sides are multiples of `stride`, and
+    `least` pixels or more."""
     height, width = pictures.shape[-2:]
-    down, right = (math.ceil(max(side, SMALLEST) / stride) * stride - side for side in (height, width))
+    down, right = (math.ceil(max(side, least) / stride) * stride - side for side in (height, width))
     if not down and not right:
         return pictures
     room = [(0, 0)] * (pictures.ndim - 2) + [(0, down), (0, right)]

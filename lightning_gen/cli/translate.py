@@ -59,17 +59,17 @@ def command(
         checkpoints.find(run), device or ("cuda" if torch.cuda.is_available() else "cpu")
     )
     name = origin["model"]
-    if not model.translates:
+    if not (model.translates or model.restores):
         raise UserError(f"{run} holds a {name}, which makes no pictures of pictures: `lgen sample` draws from it")
     generate: dict[str, Any] = {}
     if direction == "ba":
         if "direction" not in _options(model):
-            raise UserError(f"--direction ba: {name} goes one way, from {model.views[0]} to {model.views[1]}")
+            raise UserError(f"--direction ba: {name} goes one way, from {' to '.join(model.views)}")
         generate["direction"] = direction
     view = model.views["ab".index(direction[0])]
     translator = translate.Translator(model, view, tile, overlap, **generate)
     files = _files(given)
-    pictures = _pictures(files, name, model.input_shape[0])
+    pictures = _pictures(files, name, (model.image_shape if model.restores else model.input_shape)[0])
     shown: list[Any] = []
     with _all_or_none(Path(out).expanduser()) as folder:
         translated = translate.in_batches(pictures, translator, batch_size)

@@ -123,7 +123,8 @@ class AE(GenerativeModule):
 class DenoisingAE(AE):
     """Autoencoder that is shown a corrupted image and asked for the clean one.
 
-    Settings and samples as `ae`, besides the corruption. Encoding a noisy image and decoding the code cleans it.
+    Settings and samples as `ae`, besides the corruption. Encoding a noisy image and decoding the code cleans it, as
+    `lgen translate` does: pictures larger than `image_shape` go in tiles of that size.
 
     Args:
         image_shape: (channels, height, width); sides divisible by 2 for each of `widths`.
@@ -143,6 +144,7 @@ class DenoisingAE(AE):
         "quick": {**AE.presets["quick"], "masked": 0.0, "noise": 0.4},
     }
     recipes = AE.recipes
+    restores = True
 
     def __init__(
         self,

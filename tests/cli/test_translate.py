@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
+from lightning_gen.models.ae import DenoisingAE
 from lightning_gen.models.cyclegan import CycleGAN
 from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.models.pix2pix import Pix2Pix
@@ -27,6 +28,7 @@ SMALL: dict[str, Any] = {
     "pix2pix": lambda: Pix2Pix((3, 32, 32), width=4, patch=16, norm="instance"),
     "cyclegan": lambda: CycleGAN((3, 16, 16), width=4, blocks=1, patch=16, history=2),
     "srgan": lambda: SRGAN((3, 32, 32), width=4, blocks=1, dense=4),
+    "denoising-ae": lambda: DenoisingAE((3, 32, 32), latent_dim=4, widths=(4,), hidden=(8,)),
     "dcgan": lambda: DCGAN((3, 32, 32), latent_dim=4, width=2),
 }
 
@@ -63,7 +65,7 @@ def picture(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (3, height, width), dtype=np.uint8))
 
 
-@pytest.mark.parametrize(("name", "factor"), [("pix2pix", 1), ("cyclegan", 1), ("srgan", 4)])
+@pytest.mark.parametrize(("name", "factor"), [("pix2pix", 1), ("cyclegan", 1), ("srgan", 4), ("denoising-ae", 1)])
 def test_every_size_keeps_its_size_and_every_picture_its_name(name: str, factor: int, tmp_path: Path) -> None:
     _, checkpoint = save(name, tmp_path)
     sizes = {"a": (33, 47), "b": (32, 32), "deep/c": (1, 5), "d": (32, 32)}
@@ -74,6 +76,24 @@ def test_every_size_keeps_its_size_and_every_picture_its_name(name: str, factor:
     for stem, (height, width) in sizes.items():
         assert pixels(tmp_path / "out" / f"{stem}.png").shape == (3, height * factor, width * factor)
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.ckpt", "in", "out"}, "nothing else is left"
+
+
+def test_a_model_of_one_size_restores_a_picture_of_it_whole_and_larger_ones_in_blended_tiles() -> None:
+    torch.manual_seed(0)
+    model = SMALL["denoising-ae"]()
+    translator = Translator(model, "image")
+    small, large = picture(32, 32), picture(40, 70)
+    with torch.no_grad():
+        again = model.eval().decode(model.encode(small[None] / 127.5 - 1))[0]
+    made = translator.whole(small[None])[0]
+    torch.testing.assert_close(made / 127.5 - 1, again, atol=1.01 / 127.5, rtol=0)
+    assert not translator.fits(40, 70)
+    tiled = translator.tiled(large)
+    assert tiled.shape == large.shape
+    corner = translator.whole(large[None, :, :32, :32])[0]
+    assert torch.equal(tiled[:, :8, :8], corner[:, :8, :8])  # no other tile reaches there
+    with pytest.raises(UserError, match="reads 32 pixels a side"):
+        Translator(model, "image", tile=64)
 
 
 def test_a_picture_does_not_depend_on_the_batch_it_is_translated_in(tmp_path: Path) -> None:
