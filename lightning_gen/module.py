@@ -101,7 +101,7 @@ class GenerativeModule(pl.LightningModule):
     reach: int | None = None
     """How far from a pixel of a picture a translation of it may depend on that pixel; None where all depends on all."""
     restores: bool = False
-    """Whether what it decodes of its codes is a better picture than the encoder was given: `lgen translate` may then."""
+    """Whether what it decodes of its codes is better than what it was given: `lgen translate` may use it then."""
     completes: bool = False
     """Whether `generate` draws only part of images: its condition may hold `image` and `known` (n, 1, H, W) bool."""
     critic_steps: int = 1
