@@ -116,7 +116,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         source = registry.make("shapes", "data", size=48)
         for i in range(48):
-            for folder in ("photos", "smiling", "serious", "DIR", "maps", "testA", "testB", "day", "night"):
+            for folder in ("photos", "smiling", "serious", "DIR", "maps", "testA", "testB", "day", "night", "noisy"):
                 if i < 12 or folder == "photos":
                     path = Path(folder, f"{i:03}.png")
                     path.parent.mkdir(exist_ok=True)
