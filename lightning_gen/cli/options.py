@@ -34,6 +34,12 @@ truncation: Any = click.option(
     metavar="X",
     help="More typical and less varied images, from models that offer it: 0.5 of biggan, 0.7 of stylegan2.",
 )
+guidance: Any = click.option(
+    "--guidance",
+    type=float,
+    metavar="X",
+    help="How much images keep to what was asked for, from models that offer it.",
+)
 
 
 def of_generate(model: Any, name: str, **given: Any) -> dict[str, Any]:

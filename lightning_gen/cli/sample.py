@@ -19,6 +19,7 @@ from lightning_gen.cli import options
 @click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
 @click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
 @options.truncation
+@options.guidance
 @click.option("--caption", metavar="TEXT", help="What every image is to show, for a model that reads captions.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing."
@@ -34,6 +35,7 @@ def command(
     grid: str | None,
     label: int | None,
     truncation: float | None,
+    guidance: float | None,
     caption: str | None,
     batch_size: int,
     device: str,
@@ -61,7 +63,7 @@ def command(
     kind = origin.get("kind", "image")
     if kind == "points" and out is not None:
         raise UserError(f"{origin['model']} draws points of the plane: --grid FILE shows them all in one picture")
-    asked = options.of_generate(model, origin["model"], truncation=truncation)
+    asked = options.of_generate(model, origin["model"], truncation=truncation, guidance=guidance)
     drawn = []
     for first in track(range(0, n, batch_size), description="drawing", disable=n <= batch_size, transient=True):
         count = min(batch_size, n - first)

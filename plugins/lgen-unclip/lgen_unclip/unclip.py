@@ -148,7 +148,7 @@ class UnCLIP(GenerativeModule):
         prior_steps: PositiveInt = 16,
         decoder_steps: PositiveInt = 20,
         upsampler_steps: PositiveInt = 8,
-        guidance: NonNegativeFloat = 2.0,
+        guidance: NonNegativeFloat = 3.0,
         drop: ClosedUnitInterval = 0.1,
         clip_kimg: NonNegativeFloat = 60.0,
         lr: PositiveFloat = 1e-3,
