@@ -172,7 +172,7 @@ class BetaVAE(VAE):
 
     paper = "Higgins et al. 2017, beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, https://openreview.net/forum?id=Sy2fzU9gl"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
+        "paper": {  # CelebA: layers and rate as public implementations give them of the paper's appendix
             "image_shape": (3, 64, 64),
             "latent_dim": 32,
             "widths": (32, 32, 64, 64),

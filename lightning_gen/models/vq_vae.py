@@ -100,7 +100,7 @@ class VQVAE(GenerativeModule):
 
     paper = "van den Oord et al. 2017, Neural Discrete Representation Learning, https://arxiv.org/abs/1711.00937"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {"image_shape": (3, 32, 32)},
+        "paper": {"image_shape": (3, 32, 32)},  # layers: section 4.1; the prior's size is ours
         "quick": {
             "image_shape": (3, 32, 32),
             "codes": 64,
