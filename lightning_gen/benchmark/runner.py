@@ -51,7 +51,7 @@ def run_row(suite: Suite, row: Row, place: Place, device: str) -> ResultRow:
     except UserError as reason:
         return _result(row, state="failed", reason=str(reason).splitlines()[0], run=run)
     picture = place.pictures / f"{row.entry}-{row.seed}.png"
-    _picture(run, picture)
+    _picture(suite, run, picture)
     return _result(
         row,
         state="done",
@@ -109,7 +109,7 @@ def _score(suite: Suite, row: Row, run: Path, device: str) -> tuple[Any, list[Ev
     found = []
     panels: list[Any] = []
     for weights, checkpoint, raw in subjects:
-        with scoring.model_subject(checkpoint, raw=raw, device=device) as subject:
+        with scoring.model_subject(checkpoint, raw=raw, device=device, split=suite.split) as subject:
             if not panels:
                 source, _ = scoring.reference_of(subject, None, suite.split)
                 panels = [scoring.Panel.of(source, extractor, suite.metrics) for extractor in chosen]
@@ -119,11 +119,20 @@ def _score(suite: Suite, row: Row, run: Path, device: str) -> tuple[Any, list[Ev
     return model, found
 
 
-def _picture(run: Path, picture: Path) -> None:
-    from lightning_gen import checkpoints, images
+def _picture(suite: Suite, run: Path, picture: Path) -> None:
+    """Samples; of a model that translates each between what it was made of and, where there is one, what it should
+    be."""
+    from lightning_gen import images, scoring
 
-    model, _ = checkpoints.load_model(run / "checkpoints" / "last.ckpt")
-    images.save_png(images.enlarge(images.grid(images.to_uint8(model.sample(GRID))), 256), picture)
+    with scoring.model_subject(run / "checkpoints" / "last.ckpt", split=suite.split) as subject:
+        drawn = subject.draw(GRID, 0)
+        source, _ = scoring.reference_of(subject, None, suite.split)
+    if len(source.views) == 2:
+        before, after = source.examples(GRID).values()
+        shown = images.beside([before, drawn, *([after] if source.paired else [])])
+    else:
+        shown = images.grid(drawn)
+    images.save_png(images.enlarge(shown, 256), picture)
 
 
 def _parameters(model: Any) -> dict[str, int]:

@@ -33,6 +33,8 @@ class Entry:
     model: str
     name: str = ""
     preset: str | None = None
+    data: str = ""
+    """Left out, that of the suite."""
     kimg: float | None = None
     """Budget; left out, that of the suite or of the preset."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +63,8 @@ class Suite:
     n: int = 10_000
     """Samples that are scored."""
     split: str | None = None
-    """Part of the data that is the reference; left out, the one that was trained on."""
+    """Part of the data that is the reference, and whose pictures are translated; left out, the one that was trained
+    on."""
     seeds: tuple[int, ...] = (0,)
     kimg: float | None = None
 
@@ -134,7 +137,7 @@ def rows(
 
     Args:
         suite: What to run.
-        data: Another data source than the suite's.
+        data: Another data source than the suite's, for entries that name none of their own.
         arguments: Settings for every run, as on the command line; they win over the suite's.
         only: Titles of entries; left out, all.
         seeds: Left out, the suite's.
@@ -159,7 +162,7 @@ def rows(
                 resolved = resolution.resolve(
                     [*words, "--seed", str(seed), *arguments],
                     model=entry.model,
-                    data=data or suite.data,
+                    data=entry.data or data or suite.data,
                     preset=entry.preset,
                     logger=("none",),
                 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -62,6 +63,10 @@ class MadePairs(Source):
         indices = np.asarray(indices, dtype=np.int64)
         target = self.base.read(indices)["image"]
         return {self.views[0]: self.degrade(target, indices), self.views[1]: target, "image": target}
+
+    def truth(self, indices: np.ndarray) -> Mapping[str, np.ndarray] | None:
+        """What the pictures show."""
+        return self.base.truth(indices) if self.decodable else None
 
     def digest(self) -> str:
         """Of the pictures, and what is done to them."""

@@ -6,6 +6,7 @@ Without files `shapes` stands in: the same shape as an outline and filled.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from lightning_gen import noise
 from lightning_gen.data import archive, cache, folder, pictures
-from lightning_gen.data.shapes import Shapes, Style, render
+from lightning_gen.data.shapes import Factors, Shapes, Style, render
 from lightning_gen.data.source import Batch, Source
 from lightning_gen.errors import UserError, nearest
 
@@ -52,6 +53,10 @@ class Drawn(Source):
             return {"image": self._shapes.read(indices)["image"]}
         channels, resolution, _ = self.image_shape
         return {"image": render(self._shapes.factors(indices), resolution, channels, self.style)}
+
+    def truth(self, indices: np.ndarray) -> Factors:
+        """What is drawn, in whatever style."""
+        return self._shapes.factors(indices)
 
     def digest(self) -> str:
         """Of the set and the style."""
@@ -142,6 +147,10 @@ class Paired(Source):
         source, target = (b, a) if self._swap else (a, b)
         return {"source": source, "target": target, "image": target}
 
+    def truth(self, indices: np.ndarray) -> Mapping[str, np.ndarray] | None:
+        """Of outlines that are to be filled."""
+        return self._a.truth(indices) if self.decodable else None
+
     def digest(self) -> str:
         """Of both sides, and which is which."""
         content = [self._halves.digest] if self._halves is not None else [part.digest() for part in self._parts()]
@@ -217,6 +226,10 @@ class Unpaired(Source):
         a = self._a.read(indices % len(self._a))["image"]
         b = self._b.read((indices + len(self._b) // 2) % len(self._b))["image"]
         return {"a": a, "b": b, "image": b}
+
+    def truth(self, indices: np.ndarray) -> Mapping[str, np.ndarray] | None:
+        """Of outlines that are to be filled: what A shows, for no B belongs to it."""
+        return self._a.truth(indices % len(self._a)) if self.decodable else None
 
     def digest(self) -> str:
         """Of both sets, and which is which."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -85,6 +86,11 @@ class Source(ABC):
         """What a model that has settings of these names must know of the data besides its shape and its classes, such
         as a vocabulary: plain values, which run.yaml and checkpoints then hold."""
         return {}
+
+    def truth(self, indices: np.ndarray) -> Mapping[str, np.ndarray] | None:
+        """What the translations of the rows `indices` should show, as `shapes` names its factors; None where nobody
+        knows."""
+        return None
 
     def class_counts(self) -> Tensor:
         """How many rows each class has, (num_classes,) int64; sources with labels keep it cheap."""

@@ -59,6 +59,35 @@ def test_a_suite_ends_with_a_leaderboard_of_its_rows(tmp_path: Path) -> None:
     assert len((out / "small.jsonl").read_text().splitlines()) == 1
 
 
+TRANSLATIONS = """
+about: Small.
+tier: smoke
+n: 48
+split: test
+metrics: [fid, psnr, kept]
+kimg: 0.016
+settings: {metrics.every_kimg: 0, samples.every_kimg: 0, data.batch_size: 8}
+entries:
+  - {model: pix2pix, preset: quick, data: paired}
+  - {name: in, model: pix2pix, preset: quick, data: inpaint}
+"""
+
+
+def test_entries_may_have_data_of_their_own_and_translations_are_of_unseen_pictures(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    done = lgen("run", write(tmp_path, TRANSLATIONS), "--out", out, "--runs", tmp_path / "runs")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    found = results.read(out / "small.jsonl")
+    assert [(row.entry, row.state) for row in found] == [("in", "done"), ("pix2pix", "done")]
+    passports = [row.evaluations[0].passport for row in found]
+    assert {passport.split for passport in passports} == {"test"}
+    assert len({passport.digest() for passport in passports}) == 2  # other pictures: never ranked together
+    for row in found:
+        assert {"psnr", "shape_kept", "place_kept"} <= row.evaluations[0].scores.keys()
+        assert row.grid is not None
+        assert (out / row.grid).is_file()
+
+
 def test_a_killed_row_goes_on_where_its_checkpoint_was(tmp_path: Path) -> None:
     longer = SUITE.replace("kimg: 0.16", "kimg: 4.8") + "seeds: [3]\n"
     command = [sys.executable, "-m", "lightning_gen", "benchmark", "run", str(write(tmp_path, longer))]
