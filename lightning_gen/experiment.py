@@ -151,7 +151,6 @@ def build_source(settings: Settings) -> Source:
 def build_model(settings: Settings, source: Source) -> GenerativeModule:
     """The model that the settings name, with the shape and the classes of the data."""
     model_class = registry.load(settings.model, "models")
-    keywords = dict(settings.values["model"])
     if model_class.views != source.views:
         _refuse_other_views(settings, model_class, source)
     if model_class.captioned and not source.captioned:
@@ -159,22 +158,9 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         raise UserError(
             f"{settings.model} learns from captions, and the data {settings.data} has none: --data {fitting}"
         )
-    of_the_data: dict[str, Any] = {
-        "image_shape": list(source.image_shape),
-        "num_classes": source.num_classes,
-        "source_channels": source.input_shape[0],
-        "factor": source.image_shape[-1] // source.input_shape[-1],
-        **source.model_settings(),
-    }
-    for name, found in of_the_data.items():
-        if name not in keywords:
-            continue
-        if f"model.{name}" in settings.explicit and keywords[name] != found:
-            raise UserError(
-                f"--model.{name} {keywords[name]} does not match the data {settings.data}, which has {found}"
-            )
-        keywords[name] = settings.values["model"][name] = found
-    model: GenerativeModule = registry.make(settings.model, "models", **_tuples(model_class, keywords))
+    settle(settings, source)
+    keywords = _tuples(model_class, settings.values["model"])
+    model: GenerativeModule = registry.make(settings.model, "models", **keywords)
     # convolutions read this layout faster, on the CPU too; the numbers are the same tensors'
     model.to(memory_format=torch.channels_last)
     model.seed = settings.values["seed"]
@@ -195,6 +181,30 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         "plugins": settings.plugins,
     }
     return model
+
+
+def settle(settings: Settings, source: Source) -> None:
+    """Give those settings of the model that the data decides their values: shape, classes, channels, vocabulary.
+
+    Raises:
+        UserError: the user wrote another value.
+    """
+    keywords = settings.values["model"]
+    of_the_data: dict[str, Any] = {
+        "image_shape": list(source.image_shape),
+        "num_classes": source.num_classes,
+        "source_channels": source.input_shape[0],
+        "factor": source.image_shape[-1] // source.input_shape[-1],
+        **source.model_settings(),
+    }
+    for name, found in of_the_data.items():
+        if name not in keywords:
+            continue
+        if f"model.{name}" in settings.explicit and keywords[name] != found:
+            raise UserError(
+                f"--model.{name} {keywords[name]} does not match the data {settings.data}, which has {found}"
+            )
+        keywords[name] = found
 
 
 def _refuse_other_views(settings: Settings, model_class: type[GenerativeModule], source: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import platform
@@ -65,6 +66,8 @@ def run_row(suite: Suite, row: Row, place: Place, device: str) -> ResultRow:
 
 def _train(row: Row, run: Path) -> None:
     """`lgen fit` in a process of its own, so that a crash is one row's; goes on where an earlier one was stopped."""
+    from lightning_gen import experiment
+
     if _images_trained(run) >= row.settings.values["kimg"] * 1000:
         return
     command = [sys.executable, "-m", "lightning_gen", "fit"]
@@ -73,7 +76,10 @@ def _train(row: Row, run: Path) -> None:
     else:
         run.parent.mkdir(parents=True, exist_ok=True)
         config = run.with_suffix(".yaml")
-        files.write(config, row.settings.to_yaml())
+        # a file says everything as if a user had: also what the data decides, so that has to be right
+        settled = copy.deepcopy(row.settings)
+        experiment.settle(settled, experiment.build_source(settled))
+        files.write(config, settled.to_yaml())
         command += ["--config", str(config), "--out", str(run)]
     log = run.with_suffix(".log")
     with log.open("a", encoding="utf-8") as output:
@@ -251,23 +257,24 @@ def _measure(row: Row) -> float:
     from lightning_gen import experiment
     from lightning_gen.data.module import RunData
 
-    values = row.settings.values
-    source = experiment.build_source(row.settings)
+    settings = copy.deepcopy(row.settings)  # building a model settles it, and the row's fingerprint is of what it was
+    values = settings.values
+    source = experiment.build_source(settings)
     speeds = []
     for share in (0.1, 0.5, 0.9):
         torch.manual_seed(values["seed"])
-        model = experiment.build_model(row.settings, source)
+        model = experiment.build_model(settings, source)
         model.clock.budget = round(values["kimg"] * 1000)
         model.clock.images = int(share * model.clock.budget)
         data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"])
         watch = _StopWatch()
-        settings: dict[str, Any] = {
+        options: dict[str, Any] = {
             "accelerator": values["trainer"]["accelerator"] if torch.cuda.is_available() else "cpu",
             "precision": values["trainer"]["precision"] or experiment.fast_precision("cpu"),
         }
         with experiment.quiet():
             trainer = pl.Trainer(
-                **settings,
+                **options,
                 devices=1,
                 max_epochs=-1,
                 max_steps=2 * STEPS,

@@ -88,6 +88,22 @@ def test_entries_may_have_data_of_their_own_and_translations_are_of_unseen_pictu
         assert (out / row.grid).is_file()
 
 
+def test_a_row_is_done_once_though_the_data_decides_some_of_its_settings(tmp_path: Path) -> None:
+    text = SUITE.replace("model.width: 4", "data.resolution: 32").partition("entries:")[0]
+    write(tmp_path, text + "entries:\n  - {model: r3gan, preset: quick}\n")
+    out, runs = tmp_path / "results", tmp_path / "runs"
+    for said in ("1 rows, 0 done", "1 rows, 1 done"):  # the second time without a forecast
+        done = lgen("run", tmp_path / "small.yaml", "--out", out, "--runs", runs)
+        assert done.exit_code == 0, done.output
+        assert said in done.output
+        assert [row.state for row in results.read(out / "small.jsonl")] == ["done"]
+    (out / "small.jsonl").unlink()
+    (run,) = (path for path in runs.rglob("r3gan-0-*") if path.is_dir())
+    run.rename(tmp_path / "elsewhere")
+    assert lgen("run", tmp_path / "small.yaml", "--out", out, "--runs", runs, "--quiet").output == ""
+    assert [row.state for row in results.read(out / "small.jsonl")] == ["done"]
+
+
 def test_a_killed_row_goes_on_where_its_checkpoint_was(tmp_path: Path) -> None:
     longer = SUITE.replace("kimg: 0.16", "kimg: 4.8") + "seeds: [3]\n"
     command = [sys.executable, "-m", "lightning_gen", "benchmark", "run", str(write(tmp_path, longer))]
