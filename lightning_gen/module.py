@@ -176,6 +176,8 @@ class GenerativeModule(pl.LightningModule):
         """
         if self.completes:
             raise UserError("the model draws pixel after pixel: there is no one pass to export, but its weights can be")
+        if self.captioned:
+            raise UserError("the model reads sentences, which no graph does: its weights can be exported")
         return copy.deepcopy(self)
 
     def likelihood(self, batch: dict[str, Any], samples: int) -> dict[str, Tensor]:

@@ -75,6 +75,14 @@ def test_a_model_that_draws_pixel_after_pixel_says_that_it_has_no_graph(name: st
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_reads_sentences_says_that_no_graph_does(tmp_path: Path) -> None:
+    model = built("gan")
+    model.captioned = True  # type: ignore[misc]
+    with pytest.raises(UserError, match="reads sentences, which no graph does"):
+        graph.write(model, "onnx", tmp_path / "it.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_safetensors_hold_the_whole_model(name: str, tmp_path: Path) -> None:
     model = built(name)
