@@ -124,9 +124,14 @@ def resolve(
     explicit = _explicit(parser, arguments, config)
     for shadow in registry.refused(model):
         notes.append(f"{model} is {registry.OURS}'s; that of {shadow.distribution} is refused: {shadow.problem}")
-    if preset is None and not any(key.startswith("model.") for key in explicit) and "quick" in model_class.presets:
-        preset = "quick"
-        notes.append(f"preset quick (no preset and no setting of {model} was given; `lgen models {model}` lists them)")
+    if preset is None and "quick" in model_class.presets:
+        own = any(key.startswith("model.") for key in explicit)
+        preset = None if own else "quick"
+        notes.append(
+            f"no preset, for settings of {model} were given: add --preset quick to change the small one"
+            if own
+            else f"preset quick (no preset and no setting of {model} was given; `lgen models {model}` lists them)"
+        )
     if preset is not None:
         _apply_preset(parser, model, model_class, preset)
     values = _parse(parser, arguments, config)

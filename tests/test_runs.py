@@ -20,7 +20,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
-from lightning_gen import checkpoints, loggers, records
+from lightning_gen import checkpoints, loggers, records, settings
 from lightning_gen.cli import main
 from lightning_gen.metrics.passport import Passport
 
@@ -162,6 +162,13 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(tmp_pa
     found = yaml.safe_load(lgen("fit", "--config", str(tmp_path / "c.yaml"), "--model.width", "9", "--print-config"))
     assert (found["model"]["lr"], found["model"]["width"], found["kimg"]) == (0.5, 9, 3.0)
     assert found["model"]["latent_dim"] == 64  # the preset's
+
+
+def test_a_setting_without_a_preset_says_that_the_small_one_does_not_apply() -> None:
+    assert settings.resolve(model="dcgan").preset == "quick"
+    resolved = settings.resolve(["--model.width", "9"], model="dcgan")
+    assert resolved.preset is None
+    assert any("--preset quick" in note for note in resolved.notes)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from lightning_gen import checkpoints, records
 from lightning_gen.cli import main
@@ -207,3 +209,25 @@ def test_one_picture_for_each_label_is_no_near_duplicate_and_one_for_all_is() ->
     same = Features(one_each.features[:1].expand(120, -1), None)
     assert yardstick.compare(same, labels)["duplicates"] == 1.0
     assert yardstick.compare(same, torch.zeros(120, dtype=torch.int64))["duplicates"] == 1.0  # one label was asked for
+
+
+def test_of_few_pictures_to_translate_each_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    compare = Yardstick.compare
+
+    def seen(self: Yardstick, samples: Features, labels: torch.Tensor | None = None) -> dict[str, float]:
+        looked.append(len(samples.features))
+        return compare(self, samples, labels)
+
+    monkeypatch.setattr(Yardstick, "compare", seen)
+    (tmp_path / "few").mkdir()
+    for i in range(6):
+        levels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(levels).save(tmp_path / "few" / f"{i}.png")
+    done = fit(
+        "--model", "srgan", "--preset", "quick", "--model.width", "4", "--model.blocks", "1", "--kimg", "0.032",
+        "--data.root", tmp_path / "few", "--data.batch_size", "4", "--watch.every_kimg", "0.016", "--watch.looks", "1",
+        "--watch.looks_after_kimg", "0.016", "--metrics.every_kimg", "0", "--logger", "none", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert set(looked) == {6}, "again from the first picture on they would be duplicates, by no fault of the model"

@@ -74,11 +74,13 @@ class Watch(Timed):
         self._labels: Tensor | None = None
         self._eyes: Tiny | None = None
         self._yardstick: Yardstick | None = None
+        self._pictures = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure real images; keep the untrained model, the one to go back to where nothing better follows."""
         assert isinstance(pl_module, GenerativeModule)
         source = trainer.datamodule.source  # type: ignore[attr-defined]
+        self._pictures = len(source)
         # a model that maximises a likelihood has no game to lose modes in, and its early samples are blurred and alike
         if self.every_kimg > 0 and source.kind == "image" and not pl_module.automatic_optimization:
             # an object of its own, outside the module tree: it must not enter checkpoints or broadcasts
@@ -147,11 +149,13 @@ class Watch(Timed):
         """Each rank looks at the same samples: no collective, and a few images a hundred times a run."""
         if self._yardstick is None or self._eyes is None:
             return {}
+        # more translations than there are pictures to translate would begin again, and be duplicates by no fault
+        n = min(self.samples, self._pictures) if module.translates else self.samples
         try:
-            pixels = images.to_uint8(module.sample(self.samples, seed=2))
+            pixels = images.to_uint8(module.sample(n, seed=2))
         except images.NotFinite:
             return {"fid/tiny": float("nan")}  # there is no score of such samples
-        return self._yardstick.compare(self._eyes(pixels), module.asked_labels(self.samples, seed=2))
+        return self._yardstick.compare(self._eyes(pixels), module.asked_labels(n, seed=2))
 
     def _tell(self, trainer: pl.Trainer, module: GenerativeModule, verdict: watch.Verdict) -> None:
         if not trainer.is_global_zero:

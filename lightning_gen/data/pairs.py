@@ -1,6 +1,6 @@
 """Pictures that belong together, as their files say: pairs of equal names or side by side, and two sets without pairs.
 
-Without files `shapes` stands in: the same shape as an outline and filled.
+Without files `shapes` stands in: pairs are the same shape as an outline and filled, sets are hatched and filled shapes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Drawn(Source):
         resolution: Side of the images, a power of two from 8 to 256.
         channels: 3 for colour, 1 for grey.
         split: train or test.
-        style: filled or outline.
+        style: filled, outline or hatched.
     """
 
     def __init__(self, resolution: int = 32, channels: int = 3, split: str = "train", style: Style = "filled"):
@@ -164,7 +164,7 @@ class Paired(Source):
 class Unpaired(Source):
     """Two sets of pictures, A and B, of which no two belong together.
 
-    Without `root`: `shapes`, outlines as A and other shapes, filled, as B.
+    Without `root`: `shapes`, hatched as A and other shapes, filled, as B.
 
     Args:
         root: Folder or archive of the pictures A; without `root_b`, one that holds folders trainA and trainB (testA and
@@ -196,9 +196,9 @@ class Unpaired(Source):
         self._a: Source
         self._b: Source
         if not root:
-            self._a = Drawn(resolution, channels, split, "outline")
+            self._a = Drawn(resolution, channels, split, "hatched")
             self._b = Drawn(resolution, channels, split, "filled")
-            self.title, self.split = "shapes, outline and filled, unpaired", split
+            self.title, self.split = "shapes, hatched and filled, unpaired", split
         elif root_b:
             self._a = folder.Folder(root, resolution, channels, split)
             self._b = folder.Folder(root_b, resolution, channels, split)
@@ -228,7 +228,7 @@ class Unpaired(Source):
         return {"a": a, "b": b, "image": b}
 
     def truth(self, indices: np.ndarray) -> Mapping[str, np.ndarray] | None:
-        """Of outlines that are to be filled: what A shows, for no B belongs to it."""
+        """Of hatched shapes that are to be filled: what A shows, for no B belongs to it."""
         return self._a.truth(indices % len(self._a)) if self.decodable else None
 
     def digest(self) -> str:

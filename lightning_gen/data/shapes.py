@@ -44,7 +44,7 @@ Factors = dict[str, np.ndarray]
 
 Variation = Literal["gentle", "full"]
 Split = Literal["train", "test"]
-Style = Literal["filled", "outline"]
+Style = Literal["filled", "outline", "hatched"]
 
 
 class Ranges(NamedTuple):
@@ -181,7 +181,8 @@ def captions(factors: Factors, variation: Variation = "gentle") -> list[str]:
 def render(factors: Factors, resolution: int = 32, channels: int = 3, style: Style = "filled") -> Tensor:
     """The pictures of `factors`, uint8 (N, channels, resolution, resolution), anti-aliased.
 
-    Grey is the luma of ITU-R BT.601. The style "outline" draws the line around the shape, in its colour.
+    Grey is the luma of ITU-R BT.601. The style "outline" draws the line around the shape, "hatched"
+    every other bar of it, a sixteenth of the picture high, both in its colour.
     """
     ground, ink = _paint(BACKGROUNDS, channels)[factors["background"]], _paint(COLOURS, channels)[factors["colour"]]
     n = len(ground)
@@ -227,7 +228,10 @@ def coverage(
         distance = np.abs(distance + np.float32(0.07)) - np.float32(0.07)  # a line just inside the edge
     distance *= (-resolution / 2 * size).astype(np.float32)[:, None, None]
     distance += np.float32(0.5)
-    return np.clip(distance, 0, 1, out=distance)
+    covered = np.clip(distance, 0, 1, out=distance)
+    if style == "hatched":
+        covered[:, np.arange(resolution) // max(1, resolution // 16) % 2 == 1] = 0
+    return covered
 
 
 def _circle(u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -158,6 +158,14 @@ def test_an_outline_lies_within_its_filled_shape():
     assert share.max() < 0.75
 
 
+def test_a_hatched_shape_is_every_other_bar_of_the_filled_one():
+    factors = Shapes().factors(ROWS[:48])
+    filled, hatched = (render(factors, 64, style=style) for style in ("filled", "hatched"))
+    bars = torch.arange(64) // 4 % 2 == 0
+    assert torch.equal(hatched[:, :, bars], filled[:, :, bars])
+    assert torch.equal(hatched[:, :, ~bars], filled[:, :, :1, :1].expand(-1, -1, 32, 64))
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "says"),
     [

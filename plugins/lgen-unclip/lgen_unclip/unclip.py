@@ -150,7 +150,7 @@ class UnCLIP(GenerativeModule):
         upsampler_steps: PositiveInt = 8,
         guidance: NonNegativeFloat = 3.0,
         drop: ClosedUnitInterval = 0.1,
-        clip_kimg: NonNegativeFloat = 60.0,
+        clip_kimg: NonNegativeFloat = 160.0,
         lr: PositiveFloat = 1e-3,
         ema_halflife_kimg: NonNegativeFloat = 10.0,
     ):
