@@ -41,6 +41,7 @@ class Translator:
         tile: Largest side of what it is given at once, in pixels of the input; left out, 512 (256 where it enlarges by
             4). Rounded up to the model's stride.
         overlap: Pixels that neighbouring tiles share; left out, twice the model's reach, or a quarter of the tile.
+        group: The label that pictures shall get, of a model that translates between groups.
         options: Of the model's `generate`.
 
     Raises:
@@ -48,10 +49,17 @@ class Translator:
     """
 
     def __init__(
-        self, model: GenerativeModule, view: str, tile: int | None = None, overlap: int | None = None, **options: Any
+        self,
+        model: GenerativeModule,
+        view: str,
+        tile: int | None = None,
+        overlap: int | None = None,
+        group: int | None = None,
+        **options: Any,
     ):
         self.model = model
         self.view = view
+        self.group = group
         self.options = options
         self.factor = 1 if model.restores else model.image_shape[-1] // model.input_shape[-1]
         self.stride, self.least = (1, model.image_shape[-1]) if model.restores else (model.stride, SMALLEST)
@@ -106,7 +114,8 @@ class Translator:
 
     def _drawn(self, given: Tensor) -> Tensor:
         if not self.model.restores:
-            return self.model.sample(len(given), condition={self.view: given}, **self.options).float()
+            wanted = {} if self.group is None else {"label": torch.full((len(given),), self.group)}
+            return self.model.sample(len(given), condition={self.view: given, **wanted}, **self.options).float()
         with torch.no_grad(), self.model.asked():
             return self.model.decode(self.model.encode(images.from_uint8(given.to(self.model.device)))).float()
 

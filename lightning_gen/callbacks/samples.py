@@ -46,8 +46,8 @@ class Samples(Timed):
         if module.translates:
             source = trainer.datamodule.source  # type: ignore[attr-defined]
             shown = source.examples(self.count, seed=self.seed)
-            before, after = (shown[view] for view in module.views)
-            picture = images.beside([before, images.to_uint8(drawn).cpu(), *([after] if source.paired else [])])
+            wanted = [shown[module.views[1]]] if source.paired else []
+            picture = images.beside([shown[module.views[0]], images.to_uint8(drawn).cpu(), *wanted])
         else:
             picture = images.scatter(drawn) if points else images.grid(images.to_uint8(drawn).cpu())
         folder = Path(trainer.default_root_dir) / "samples"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from lightning_gen.cli import options
 @click.option("--input", "given", metavar="DIR|FILE", required=True, help="A picture, or a folder or archive of them.")
 @click.option("--out", metavar="DIR", required=True, help="Where each goes as a PNG, under its own name.")
 @click.option("--direction", type=click.Choice(["ab", "ba"]), default="ab", show_default=True, help="For cyclegan.")
+@click.option("--to", metavar="GROUP", help="For age-cgan: the group that pictures shall be of, such as 51-60.")
 @click.option(
     "--sheet", metavar="FILE", help="Also the first pictures and their translations side by side, as one PNG."
 )
@@ -31,6 +32,7 @@ def command(
     given: str,
     out: str,
     direction: Literal["ab", "ba"],
+    to: str | None,
     sheet: str | None,
     tile: int | None,
     overlap: int | None,
@@ -66,8 +68,9 @@ def command(
         if "direction" not in _options(model):
             raise UserError(f"--direction ba: {name} goes one way, from {' to '.join(model.views)}")
         generate["direction"] = direction
+    group = _group(to, name, origin.get("class_names", []) if model.translates and model.num_classes else [])
     view = model.views["ab".index(direction[0])]
-    translator = translate.Translator(model, view, tile, overlap, **generate)
+    translator = translate.Translator(model, view, tile, overlap, group, **generate)
     files = _files(given)
     pictures = _pictures(files, name, (model.image_shape if model.restores else model.input_shape)[0])
     shown: list[Any] = []
@@ -96,6 +99,21 @@ def _options(model: Any) -> Any:
     import inspect
 
     return inspect.signature(model.generate).parameters
+
+
+def _group(to: str | None, model: str, groups: Sequence[str]) -> int | None:
+    """The label that `--to` names; None of a model without groups."""
+    from lightning_gen.errors import UserError, nearest
+
+    if not groups:
+        if to is not None:
+            raise UserError(f"--to {to}: {model} knows no groups")
+        return None
+    if to is None:
+        raise UserError(f"{model} needs --to GROUP: {', '.join(groups)}")
+    if to not in groups:
+        raise UserError(f"--to {to}: the groups are {', '.join(groups)}{nearest(to, groups)}")
+    return groups.index(to)
 
 
 def _files(given: str) -> dict[str, Any]:

@@ -1,0 +1,238 @@
+"""One generator for translations between many groups, such as ages, after StarGAN: Choi, Choi, Kim, Ha, Kim, Choo,
+CVPR 2018, https://arxiv.org/abs/1711.09020. Original code: https://github.com/yunjey/stargan
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from lightning_gen import noise
+from lightning_gen.errors import UserError, without_labels
+from lightning_gen.losses import gradient_penalty, wasserstein_d, wasserstein_g
+from lightning_gen.module import Decay, GenerativeModule, StepOutput
+
+
+class GroupNormed(nn.Module):
+    """A convolution, then instance norm whose scale and shift are the group's own (Dumoulin et al. 2017, equation 5).
+
+    Pictures (B, ins, H, W) and groups (B,) to maps (B, outs, H', W').
+    """
+
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, num_groups: int):
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.InstanceNorm2d(conv.out_channels)
+        self.scale, self.shift = (nn.Embedding(num_groups, conv.out_channels) for _ in range(2))
+        nn.init.ones_(self.scale.weight)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, group: Tensor) -> Tensor:
+        scale, shift = self.scale(group)[:, :, None, None], self.shift(group)[:, :, None, None]
+        return self.norm(self.conv(x)) * scale + shift
+
+
+class Generator(nn.Module):
+    """Table 4: two halvings, residual blocks, two doublings; pictures (B, C, H, W) in [-1, 1] and the groups (B,) that
+    they shall be of, to the same shape."""
+
+    def __init__(self, channels: int, num_groups: int, width: int, blocks: int):
+        super().__init__()
+
+        def conv(ins: int, outs: int, kernel: int, stride: int = 1) -> GroupNormed:
+            padding = (kernel - stride + 1) // 2
+            return GroupNormed(nn.Conv2d(ins, outs, kernel, stride, padding, bias=False), num_groups)
+
+        def up(ins: int, outs: int) -> GroupNormed:
+            return GroupNormed(nn.ConvTranspose2d(ins, outs, 4, 2, 1, bias=False), num_groups)
+
+        self.down = nn.ModuleList(
+            [conv(channels, width, 7), conv(width, 2 * width, 4, 2), conv(2 * width, 4 * width, 4, 2)]
+        )
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([conv(4 * width, 4 * width, 3), conv(4 * width, 4 * width, 3)]) for _ in range(blocks)
+        )
+        self.up = nn.ModuleList([up(4 * width, 2 * width), up(2 * width, width)])
+        self.last = nn.Conv2d(width, channels, 7, padding=3, bias=False)
+
+    def forward(self, pictures: Tensor, group: Tensor) -> Tensor:
+        x = pictures
+        for layer in self.down:
+            x = F.relu(layer(x, group))
+        for pair in self.blocks:
+            first, second = pair.children()
+            x = x + second(F.relu(first(x, group)), group)
+        for layer in self.up:
+            x = F.relu(layer(x, group))
+        return torch.tanh(self.last(x))
+
+
+class Discriminator(nn.Module):
+    """Table 5: halvings down to 2 pixels a side; pictures (B, C, R, R) -> the mean logit of the patches (B,) and the
+    logits of the groups (B, num_groups). No norm: the gradient penalty is one of each picture alone."""
+
+    def __init__(self, channels: int, resolution: int, num_groups: int, width: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        ins = channels
+        for depth in range(int(math.log2(resolution)) - 1):
+            layers += [nn.Conv2d(ins, width << depth, 4, 2, 1), nn.LeakyReLU(0.01)]
+            ins = width << depth
+        self.trunk = nn.Sequential(*layers)
+        self.source = nn.Conv2d(ins, 1, 3, padding=1, bias=False)
+        self.groups = nn.Conv2d(ins, num_groups, 2, bias=False)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.trunk(pictures)
+        return self.source(x).flatten(1).mean(1), self.groups(x).flatten(1)
+
+
+class AgeCGAN(GenerativeModule):
+    """A picture as it would be in another group, such as a face at another age; without pairs.
+
+    What keeps the person is the way back: the translation, brought back to the group it came from, must be the picture
+    that it was (equation 4).
+
+    Differences from the paper: the group enters by conditional instance norm in every layer, not as planes beside the
+    picture; the discriminator always halves down to 2 pixels a side, so that its depth follows the resolution; the
+    groups asked for in training are those of the other pictures of the batch.
+
+    Args:
+        image_shape: (channels, height, width); square, a power of two from 16 pixels.
+        num_classes: Number of groups; the data says it.
+        width: Feature maps of the generator's first layer.
+        discriminator_width: The same of the discriminator; they double with every halving.
+        blocks: Residual blocks of the generator.
+        weight_group: Weight of the group terms, equations 2 and 3.
+        weight_cycle: Weight of the L1 distance between a picture and what comes back.
+        penalty: Weight of the gradient penalty.
+        critic_steps: Discriminator updates for each generator update.
+        lr: Learning rate of both networks.
+        betas: Adam's decay rates.
+        ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
+    """
+
+    paper = (
+        "Choi et al. 2018, StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image "
+        "Translation, https://arxiv.org/abs/1711.09020"
+    )
+    usual_data = "groups"
+    translates = True  # one view: which pictures are of which group the label says
+    stride = 4
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"image_shape": (3, 128, 128), "num_classes": 5},
+        "quick": {
+            "image_shape": (3, 32, 32),
+            "num_classes": 8,
+            "width": 16,
+            "discriminator_width": 16,
+            "blocks": 2,
+            "critic_steps": 2,
+            "lr": 5e-4,
+            "ema_halflife_kimg": 2.0,
+        },
+    }
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"kimg": 16000, "data.batch_size": 16, "data.flip": True, "update.lr_decay": 0.5},
+        "quick": {"kimg": 40, "data.batch_size": 16, "update.lr_decay": 0.5},
+    }
+    checked: ClassVar[dict[str, Any]] = {"width": 4, "discriminator_width": 4, "blocks": 1}
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (3, 128, 128),
+        num_classes: NonNegativeInt = 5,
+        width: PositiveInt = 64,
+        discriminator_width: PositiveInt = 64,
+        blocks: PositiveInt = 6,
+        weight_group: NonNegativeFloat = 1.0,
+        weight_cycle: NonNegativeFloat = 10.0,
+        penalty: NonNegativeFloat = 10.0,
+        critic_steps: PositiveInt = 5,
+        lr: PositiveFloat = 1e-4,
+        betas: tuple[Decay, Decay] = (0.5, 0.999),
+        ema_halflife_kimg: NonNegativeFloat = 0.0,
+    ):
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        channels, height, resolution = self.image_shape = self.input_shape = tuple(image_shape)
+        if height != resolution or resolution < 16 or resolution & (resolution - 1):
+            raise UserError(
+                f"age-cgan makes square images of a power of two from 16 pixels, not {height} x {resolution}"
+            )
+        if num_classes == 0:
+            raise without_labels("age-cgan")
+        self.num_classes = num_classes
+        self.critic_steps = critic_steps
+        self.generator = Generator(channels, num_classes, width, blocks)
+        self.discriminator = Discriminator(channels, resolution, num_classes, discriminator_width)
+        self.average("generator", ema_halflife_kimg)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [
+            torch.optim.Adam(network.parameters(), self.hparams.lr, self.hparams.betas)
+            for network in (self.discriminator, self.generator)
+        ]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
+        opt_d, opt_g = self.optimizers()
+        weights = self.hparams
+        chunks = (batch[key].chunk(self.critic_steps) for key in ("image", "label"))
+        for real, own in zip(*chunks, strict=True):
+            asked = own[self.rand(len(own)).argsort()]
+            with self.update(opt_d) as step_d:
+                with torch.no_grad():
+                    fake = self.generator(real, asked)
+                logits_real, groups_real = self.discriminator(self.augmented(real))
+                logits_fake, _ = self.discriminator(self.augmented(fake))
+                slope = gradient_penalty(lambda x: self.discriminator(x)[0], real, fake, self.rand(len(real)))
+                loss_d = (  # equation 5, with the adversarial part of equation 8
+                    wasserstein_d(logits_real, logits_fake)
+                    + weights.penalty * slope
+                    + weights.weight_group * F.cross_entropy(groups_real.float(), own)
+                )
+                step_d.backward(loss_d)
+        with self.update(opt_g) as step_g:
+            fake = self.generator(real, asked)
+            logits, groups = self.discriminator(self.augmented(fake))
+            cycle = F.l1_loss(self.generator(fake, own).float(), real.float())
+            loss_g = (  # equation 6
+                wasserstein_g(logits)
+                + weights.weight_group * F.cross_entropy(groups.float(), asked)
+                + weights.weight_cycle * cycle
+            )
+            step_g.backward(loss_g)
+        return self.step_output(
+            len(batch["image"]),
+            loss_d=loss_d,
+            loss_g=loss_g,
+            reconstruction=cycle,
+            logits_real=logits_real,
+            logits_fake=logits_fake,
+            grad_norm_d=step_d.grad_norm,
+            grad_norm_g=step_g.grad_norm,
+        )
+
+    def conditions(self, n: int, *, seed: int, start: int) -> dict[str, Any]:
+        """The pictures of the data's rows of these numbers, and for each a group drawn from (seed, i), all alike."""
+        pictures = super().conditions(n, seed=seed, start=start)
+        assert pictures is not None
+        asked = noise.uniform(n, seed=noise.mix(seed, 1), start=start) * self.num_classes
+        return {**pictures, "label": asked.long().clamp_max(self.num_classes - 1)}
+
+    def generate(self, latents: None, condition: dict[str, Tensor]) -> Tensor:
+        """`condition["image"]` as pictures of the groups `condition["label"]`."""
+        if "image" not in condition:
+            raise UserError("age-cgan draws no pictures of its own: `lgen translate --to GROUP` takes yours")
+        return self.averaged("generator")(condition["image"], condition["label"])
+
+    def exportable(self) -> GenerativeModule:
+        """None: a graph of ours takes pictures alone, and no group beside them."""
+        raise UserError(
+            "age-cgan takes pictures and a group, which no exported graph does: its weights can be exported"
+        )
