@@ -178,7 +178,7 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
         channels, _, side = subject.image_shape
         wanted = {"resolution": side, "channels": channels, **({"split": split} if split else {})}
         return _made(named, wanted)
-    if not Path(named).expanduser().exists():
+    if not archive.is_there(named):
         similar = nearest(named, registry.names("data"))
         raise UserError(f"--reference {named}: no data source{similar}, and no such folder or archive")
     return open_images(named, split or "train")

@@ -60,10 +60,11 @@ def command(
     passport: all that changes its value. Two scores compare when the digests of their passports are equal.
     """
     from lightning_gen import registry
+    from lightning_gen.data import archive
     from lightning_gen.errors import UserError
 
     path = Path(subject).expanduser()
-    if not path.exists():
+    if not archive.is_there(subject):
         raise UserError(f"there is no run, checkpoint, folder or archive {subject}")
     from lightning_gen import checkpoints
 

@@ -44,10 +44,11 @@ def command(
     Sides that the model cannot take are padded and cut off again; large pictures are translated in overlapping tiles.
     All of them are written, or none.
     """
+    from lightning_gen.data import archive
     from lightning_gen.errors import UserError
 
     for path in (run, given):
-        if not Path(path).expanduser().exists():
+        if not archive.is_there(path):
             raise UserError(
                 f"there is no {'run or checkpoint' if path is run else 'picture, folder or archive'} {path}"
             )

@@ -60,6 +60,12 @@ class Files(ABC):
         """Each of these files once, in the order in which they are read fastest."""
 
 
+def is_there(root: str) -> bool:
+    """Whether there is such a file or folder, or an archive that `root` may mean a folder of."""
+    path = Path(root).expanduser()
+    return path.exists() or any(parent.is_file() for parent in path.parents)
+
+
 def open_root(root: str) -> Files:
     """The files below `root`: a folder, or an archive known by its suffix.
 

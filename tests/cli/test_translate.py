@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,21 @@ def test_one_file_is_enough_and_a_sheet_shows_it(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert pixels(tmp_path / "x.png").shape == (3, 40, 48)
     assert pixels(tmp_path / "s.png").shape == (3, 256, 2 * 256 + 2)
+
+
+def test_a_folder_of_an_archive_is_input_and_reference_too(tmp_path: Path) -> None:
+    _, checkpoint = save("cyclegan", tmp_path)
+    for side in ("testA", "testB"):
+        for i in range(2):
+            paint(tmp_path / "set" / side / f"{i}.png", 16, 16, seed=i)
+    packed = shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "set")
+    done = lgen("translate", checkpoint, "--input", f"{packed}/testA", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"0.png", "1.png"}
+    scored = lgen("evaluate", f"{packed}/testA", "--reference", f"{packed}/testB", "--metrics", "psnr", "--json")
+    assert scored.exit_code == 0, scored.output
+    assert json.loads(scored.stdout)["scores"]["psnr"] is None, "equal pictures"
+    assert lgen("translate", checkpoint, "--input", f"{packed}/none", "--out", tmp_path / "o").exit_code == 2
 
 
 def test_directions_of_cyclegan_are_its_two_generators(tmp_path: Path) -> None:
