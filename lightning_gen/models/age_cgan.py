@@ -51,9 +51,9 @@ class Generator(nn.Module):
         def up(ins: int, outs: int) -> GroupNormed:
             return GroupNormed(nn.ConvTranspose2d(ins, outs, 4, 2, 1, bias=False), num_groups)
 
-        self.down = nn.ModuleList(
-            [conv(channels, width, 7), conv(width, 2 * width, 4, 2), conv(2 * width, 4 * width, 4, 2)]
-        )
+        # no norm: it would take away how light the picture is as a whole, which nothing could bring back
+        self.first = nn.Conv2d(channels, width, 7, padding=3, bias=False)
+        self.down = nn.ModuleList([conv(width, 2 * width, 4, 2), conv(2 * width, 4 * width, 4, 2)])
         self.blocks = nn.ModuleList(
             nn.ModuleList([conv(4 * width, 4 * width, 3), conv(4 * width, 4 * width, 3)]) for _ in range(blocks)
         )
@@ -61,7 +61,7 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(width, channels, 7, padding=3, bias=False)
 
     def forward(self, pictures: Tensor, group: Tensor) -> Tensor:
-        x = pictures
+        x = F.relu(self.first(pictures))
         for layer in self.down:
             x = F.relu(layer(x, group))
         for pair in self.blocks:
@@ -96,11 +96,12 @@ class AgeCGAN(GenerativeModule):
     """A picture as it would be in another group, such as a face at another age; without pairs.
 
     What keeps the person is the way back: the translation, brought back to the group it came from, must be the picture
-    that it was (equation 4).
+    that it was (equation 4). That allows a detour, such as negatives, which come back as well: `weight_identity` asks
+    that a picture stays as it is in its own group.
 
-    Differences from the paper: the group enters by conditional instance norm in every layer, not as planes beside the
-    picture; the discriminator always halves down to 2 pixels a side, so that its depth follows the resolution; the
-    groups asked for in training are those of the other pictures of the batch.
+    Differences from the paper: the group enters by conditional instance norm in every layer but the first, which has no
+    norm, not as planes beside the picture; the discriminator always halves down to 2 pixels a side, so that its depth
+    follows the resolution; training asks for all groups alike, not for those of the other pictures of the batch.
 
     Args:
         image_shape: (channels, height, width); square, a power of two from 16 pixels.
@@ -110,6 +111,8 @@ class AgeCGAN(GenerativeModule):
         blocks: Residual blocks of the generator.
         weight_group: Weight of the group terms, equations 2 and 3.
         weight_cycle: Weight of the L1 distance between a picture and what comes back.
+        weight_identity: Weight of the L1 distance between a picture and its translation to the group that it is of, as
+            Zhu et al. 2017 have it (section 5.2); 0, the paper's, is none.
         penalty: Weight of the gradient penalty.
         critic_steps: Discriminator updates for each generator update.
         lr: Learning rate of both networks.
@@ -133,6 +136,7 @@ class AgeCGAN(GenerativeModule):
             "discriminator_width": 16,
             "blocks": 2,
             "critic_steps": 2,
+            "weight_identity": 5.0,
             "lr": 5e-4,
             "ema_halflife_kimg": 2.0,
         },
@@ -152,6 +156,7 @@ class AgeCGAN(GenerativeModule):
         blocks: PositiveInt = 6,
         weight_group: NonNegativeFloat = 1.0,
         weight_cycle: NonNegativeFloat = 10.0,
+        weight_identity: NonNegativeFloat = 0.0,
         penalty: NonNegativeFloat = 10.0,
         critic_steps: PositiveInt = 5,
         lr: PositiveFloat = 1e-4,
@@ -184,7 +189,7 @@ class AgeCGAN(GenerativeModule):
         weights = self.hparams
         chunks = (batch[key].chunk(self.critic_steps) for key in ("image", "label"))
         for real, own in zip(*chunks, strict=True):
-            asked = own[self.rand(len(own)).argsort()]
+            asked = (self.rand(len(own)) * self.num_classes).long().clamp_max(self.num_classes - 1)
             with self.update(opt_d) as step_d:
                 with torch.no_grad():
                     fake = self.generator(real, asked)
@@ -206,6 +211,8 @@ class AgeCGAN(GenerativeModule):
                 + weights.weight_group * F.cross_entropy(groups.float(), asked)
                 + weights.weight_cycle * cycle
             )
+            if weights.weight_identity > 0:
+                loss_g = loss_g + weights.weight_identity * F.l1_loss(self.generator(real, own).float(), real.float())
             step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
