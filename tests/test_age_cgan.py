@@ -121,8 +121,6 @@ def test_a_group_that_is_missing_or_unknown_is_named_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_it_cannot_do_is_said_and_not_tried() -> None:
+def test_it_draws_nothing_without_a_picture() -> None:
     with pytest.raises(UserError, match="draws no pictures of its own"):
         small().sample(1, condition={"label": torch.tensor([0])})
-    with pytest.raises(UserError, match="takes pictures and a group"):
-        small().exportable()

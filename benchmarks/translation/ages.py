@@ -25,19 +25,18 @@ from lightning_gen.metrics.extractors import Tiny
 EPOCHS, BATCH = 14, 64
 
 
-def classifier(groups: int) -> nn.Module:
+def classifier(groups: int, side: int) -> nn.Module:
     layers: list[nn.Module] = []
     for ins, outs in ((3, 24), (24, 48), (48, 96), (96, 128)):
         layers += [nn.Conv2d(ins, outs, 3, padding=1), nn.BatchNorm2d(outs), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.LazyLinear(groups))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(128 * (side // 16) ** 2, groups))
 
 
 def trained(source: Groups) -> nn.Module:
     """On the whole set, mirrored at random; the order is that of seed 0."""
     torch.manual_seed(0)
-    model = classifier(source.num_classes).to(memory_format=torch.channels_last)
+    model = classifier(source.num_classes, source.image_shape[-1]).to(memory_format=torch.channels_last)
     batch = source.read(np.arange(len(source)))
-    model(images.from_uint8(batch["image"][:2]))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05)
     steps = EPOCHS * (len(source) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)

@@ -237,9 +237,3 @@ class AgeCGAN(GenerativeModule):
         if "image" not in condition:
             raise UserError("age-cgan draws no pictures of its own: `lgen translate --to GROUP` takes yours")
         return self.averaged("generator")(condition["image"], condition["label"])
-
-    def exportable(self) -> GenerativeModule:
-        """None: a graph of ours takes pictures alone, and no group beside them."""
-        raise UserError(
-            "age-cgan takes pictures and a group, which no exported graph does: its weights can be exported"
-        )

@@ -37,7 +37,7 @@ class Written:
 
 
 class Drawing(nn.Module):
-    """`generate` as a function of tensors alone: (latents[, label]) to images, or of pictures to pictures.
+    """`generate` as a function of tensors alone: (latents[, label]) to images, or (pictures[, label]) to pictures.
 
     It holds the model's networks and not the model, whose trainer no graph has.
     """
@@ -52,16 +52,19 @@ class Drawing(nn.Module):
 
     def forward(self, first: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, *image_shape) in [-1, 1]."""
+        asked = None if label is None else {"label": label}
         if self._view is not None:
-            return self._generate(None, {self._view: first})
-        return self._generate(first, None if label is None else {"label": label})
+            return self._generate(None, {self._view: first, **(asked or {})})
+        return self._generate(first, asked)
 
 
 def inputs(model: GenerativeModule, n: int, seed: int) -> dict[str, Tensor]:
-    """What the graph of `model` takes, `n` rows: `latents` (and `label`), or `pictures` in [-1, 1]."""
+    """What the graph of `model` takes, `n` rows: `latents`, or `pictures` in [-1, 1], and `label`s where it has any."""
     if model.translates:
         generator = torch.Generator().manual_seed(seed)
-        return {"pictures": torch.rand(n, *model.input_shape, generator=generator) * 2 - 1}
+        pictures = {"pictures": torch.rand(n, *model.input_shape, generator=generator) * 2 - 1}
+        groups = {"label": torch.randint(model.num_classes, (n,), generator=generator)} if model.num_classes else {}
+        return pictures | groups
     taken = {"latents": model.latents(n, seed=seed, start=0)}
     if model.num_classes:
         conditions = model.conditions(n, seed=seed, start=0)

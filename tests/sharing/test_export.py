@@ -38,6 +38,15 @@ def content(model: GenerativeModule) -> dict[str, object]:
     return {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), ORIGIN: model.origin}
 
 
+def of_pictures(model: GenerativeModule, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """The inputs of a graph as the condition of a model that translates; others draw their own."""
+    return (
+        {model.views[0] if name == "pictures" else name: rows for name, rows in given.items()}
+        if model.translates
+        else None
+    )
+
+
 @pytest.mark.parametrize("name", [name for name in OURS if name not in PIXEL_AFTER_PIXEL])
 def test_onnx_draws_what_the_model_draws(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -50,7 +59,7 @@ def test_onnx_draws_what_the_model_draws(name: str, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "it.onnx")
     given = graph.inputs(model, 7, seed=3)
     (images,) = session.run(None, {key: value.numpy() for key, value in given.items()})
-    condition = {model.views[0]: given["pictures"]} if model.translates else None
+    condition = of_pictures(model, given)
     assert torch.allclose(torch.from_numpy(images), model.sample(7, seed=3, condition=condition), rtol=0, atol=1e-4)
     assert images.std() > 0
     about = json.loads(session.get_modelmeta().custom_metadata_map["lightning_gen"])
@@ -64,7 +73,7 @@ def test_torchscript_draws_what_the_model_draws(name: str, tmp_path: Path) -> No
     assert graph.write(model, "torchscript", tmp_path / "it.pt").difference <= 1e-4
     given = graph.inputs(model, 7, seed=3)
     images = torch.jit.load(str(tmp_path / "it.pt"))(*given.values())
-    condition = {model.views[0]: given["pictures"]} if model.translates else None
+    condition = of_pictures(model, given)
     assert torch.allclose(images, model.sample(7, seed=3, condition=condition), rtol=0, atol=1e-4)
 
 
