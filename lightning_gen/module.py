@@ -85,6 +85,8 @@ class GenerativeModule(pl.LightningModule):
     views: ClassVar[tuple[str, ...]] = ("image",)
     """What a training batch must hold. A model that translates names the picture that it starts from and the one that
     it makes: `source` and `target`, `a` and `b`, `low` and `high`."""
+    translates: ClassVar[bool] = False
+    """Whether the model makes pictures of pictures: those with two views do, others say so themselves."""
     captioned: ClassVar[bool] = False
     """Whether it draws what sentences say: batches and conditions hold `caption`, a list of them."""
     usual_data: ClassVar[str] = "shapes"
@@ -112,6 +114,11 @@ class GenerativeModule(pl.LightningModule):
     """Values of one number of an image that `likelihood` tells apart: those of a byte, or 2 for black and white."""
     num_classes: int = 0
     """Classes that a conditional model takes as `label`; 0 for an unconditional one."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "views" in cls.__dict__ and "translates" not in cls.__dict__:
+            cls.translates = len(cls.views) == 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -295,11 +302,6 @@ class GenerativeModule(pl.LightningModule):
     def averaged(self, name: str) -> nn.Module:
         """The network that samples are drawn from: the average where there is one, else the network itself."""
         return getattr(self, f"{name}_ema" if name in self._halflives and not self._raw else name)
-
-    @property
-    def translates(self) -> bool:
-        """Whether the model makes pictures of pictures."""
-        return len(self.views) == 2
 
     @property
     def has_averages(self) -> bool:

@@ -16,6 +16,7 @@ from lightning_gen.data.groups import Groups
 from lightning_gen.data.shapes import COLOURS
 from lightning_gen.errors import UserError
 from lightning_gen.models.age_cgan import AgeCGAN
+from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.models.pix2pix import Pix2Pix
 from lightning_gen.module import ORIGIN, GenerativeModule
 from lightning_gen.testing import check_data
@@ -124,3 +125,9 @@ def test_a_group_that_is_missing_or_unknown_is_named_and_nothing_is_written(
 def test_it_draws_nothing_without_a_picture() -> None:
     with pytest.raises(UserError, match="draws no pictures of its own"):
         small().sample(1, condition={"label": torch.tensor([0])})
+
+
+def test_a_shared_one_is_said_to_translate_like_models_of_two_views() -> None:
+    assert AgeCGAN.translates
+    assert Pix2Pix.translates
+    assert not DCGAN.translates

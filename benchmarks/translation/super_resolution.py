@@ -19,9 +19,10 @@ from torch import Tensor
 from lightning_gen import checkpoints, images
 from lightning_gen.data import archive, pictures
 from lightning_gen.data.made_pairs import reduced
+from lightning_gen.data.pairs import as_bytes
 from lightning_gen.metrics import paired
 from lightning_gen.module import GenerativeModule
-from lightning_gen.translate import Translator
+from lightning_gen.translate import Translator, in_batches
 
 PATCH = 128
 """Side of what the sheet shows of the middle of a picture."""
@@ -42,12 +43,12 @@ def read(root: str, factor: int) -> list[Tensor]:
 
 def bicubic(low: Tensor, factor: int) -> Tensor:
     large = F.interpolate(low[None].float(), scale_factor=factor, mode="bicubic", antialias=True)
-    return large[0].round().clamp(0, 255).to(torch.uint8)
+    return as_bytes(large)[0]
 
 
-def enlarged(model: GenerativeModule, low: Tensor) -> Tensor:
-    translator = Translator(model, "low")
-    return translator.whole(low[None])[0] if translator.fits(*low.shape[1:]) else translator.tiled(low)
+def enlarged(model: GenerativeModule, low: list[Tensor]) -> list[Tensor]:
+    named = ((str(i), picture) for i, picture in enumerate(low))
+    return [made for _, _, made in in_batches(named, Translator(model, "low"), batch_size=1)]
 
 
 def mean(score: Callable[..., float], made: list[Tensor], right: list[Tensor], factor: int) -> float:
@@ -72,7 +73,7 @@ def main() -> None:
         right = read(root, factor)
         low = [reduced(picture[None], factor)[0] for picture in right]
         made = {"bicubic": [bicubic(picture, factor) for picture in low]}
-        made |= {name: [enlarged(model, picture) for picture in low] for name, model in models.items()}
+        made |= {name: enlarged(model, low) for name, model in models.items()}
         print(f"| {Path(root).name}, x{factor}, {len(right)} pictures | PSNR on Y, dB | SSIM on Y |\n|---|---:|---:|")
         for name, pictures_made in made.items():
             psnr, ssim = (mean(score, pictures_made, right, factor) for score in (paired.psnr, paired.ssim))

@@ -74,13 +74,11 @@ class Watch(Timed):
         self._labels: Tensor | None = None
         self._eyes: Tiny | None = None
         self._yardstick: Yardstick | None = None
-        self._pictures = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure real images; keep the untrained model, the one to go back to where nothing better follows."""
         assert isinstance(pl_module, GenerativeModule)
         source = trainer.datamodule.source  # type: ignore[attr-defined]
-        self._pictures = len(source)
         # a model that maximises a likelihood has no game to lose modes in, and its early samples are blurred and alike
         if self.every_kimg > 0 and source.kind == "image" and not pl_module.automatic_optimization:
             # an object of its own, outside the module tree: it must not enter checkpoints or broadcasts
@@ -114,7 +112,7 @@ class Watch(Timed):
             values["label_perplexity"] = float(torch.special.entr(shares).sum().exp())
             self._labels = None
         if self._looks_now(module.clock):
-            looked = self._look(module)
+            looked = self._look(trainer, module)
             if looked:
                 record(trainer, module, looked)
             values |= looked
@@ -145,12 +143,13 @@ class Watch(Timed):
         apart = math.ceil(self.looks_after_kimg / 4 / every) if every else 1
         return begun and clock.passed(every * max(1, apart, self.looks // 5 if early else self.looks))
 
-    def _look(self, module: GenerativeModule) -> dict[str, float]:
+    def _look(self, trainer: pl.Trainer, module: GenerativeModule) -> dict[str, float]:
         """Each rank looks at the same samples: no collective, and a few images a hundred times a run."""
         if self._yardstick is None or self._eyes is None:
             return {}
         # more translations than there are pictures to translate would begin again, and be duplicates by no fault
-        n = min(self.samples, self._pictures) if module.translates else self.samples
+        source = trainer.datamodule.source  # type: ignore[attr-defined]
+        n = min(self.samples, len(source)) if module.translates else self.samples
         try:
             pixels = images.to_uint8(module.sample(n, seed=2))
         except images.NotFinite:

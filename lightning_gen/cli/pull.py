@@ -23,7 +23,7 @@ def command(source: str, out: str | None) -> None:
     scores = "".join(f", {name} {value:.4g}" for name, value in list(about["scores"].items())[:1])
     click.echo(f"{folder}: {about['model']} on {about['data']}, {about['kimg']:g} kimg{scores}")
     if about["model"] in registry.names("models"):
-        verb = "translate" if registry.load(about["model"]).views != ("image",) else "sample"
+        verb = "translate" if registry.load(about["model"]).translates else "sample"
         click.echo(f"lgen {verb} {folder} --help")
     else:
         click.echo(f"it needs {about['distribution']} {about['version']}: pip install {about['distribution']}")

@@ -50,7 +50,6 @@ class Groups(Source):
             self._set = Shapes(resolution, channels, split=split)  # type: ignore[arg-type]  # it checks the name
             self.class_names = list(COLOURS)
             self.title, self.split, self.notes = "shapes by colour", split, []
-        self._of_files = bool(root)
         self.image_shape = self._set.image_shape
 
     @property
@@ -64,7 +63,7 @@ class Groups(Source):
     def read(self, indices: np.ndarray) -> Batch:
         """`image` and `label`, the number of the group."""
         batch = self._set.read(indices)
-        return batch if self._of_files else {"image": batch["image"], "label": batch["label"] % len(COLOURS)}
+        return batch | ({"label": batch["label"] % len(COLOURS)} if isinstance(self._set, Shapes) else {})
 
     def augment(self, batch: Batch, chance: np.ndarray) -> Batch:
         """With `flip`, the pictures whose chance is under a half are mirrored."""
@@ -82,4 +81,4 @@ class Groups(Source):
     def class_counts(self) -> Tensor:
         """Pictures of each group."""
         counts = self._set.class_counts()
-        return counts if self._of_files else counts.view(-1, len(COLOURS)).sum(0)
+        return counts.view(-1, len(COLOURS)).sum(0) if isinstance(self._set, Shapes) else counts

@@ -123,7 +123,7 @@ def described(run: report.Run, content: dict[str, Any], which: str) -> dict[str,
 
 def card(about: dict[str, Any], to: str, pictured: bool, license: str | None) -> str:
     """The model card, front matter and all."""
-    translates = registry.load(about["model"]).views != ("image",)
+    translates = registry.load(about["model"]).translates
     task = "image-to-image" if translates else "unconditional-image-generation"
     measured = {"args": {"passport": Passport.from_json(about["passport"]).digest()}} if about["passport"] else {}
     metrics = [
