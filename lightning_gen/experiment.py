@@ -158,6 +158,12 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         raise UserError(
             f"{settings.model} learns from captions, and the data {settings.data} has none: --data {fitting}"
         )
+    if lacking := [name for name in model_class.context if name not in source.context]:
+        fitting = _sources_where(lambda source_class: set(model_class.context) <= set(source_class.context))
+        raise UserError(
+            f"{settings.model} looks at {' and '.join(lacking)}, which the data {settings.data} does not have: "
+            f"--data {fitting}"
+        )
     settle(settings, source)
     keywords = _tuples(model_class, settings.values["model"])
     model: GenerativeModule = registry.make(settings.model, "models", **keywords)

@@ -89,6 +89,9 @@ class GenerativeModule(pl.LightningModule):
     """Whether the model makes pictures of pictures: those with two views do, others say so themselves."""
     captioned: ClassVar[bool] = False
     """Whether it draws what sentences say: batches and conditions hold `caption`, a list of them."""
+    context: ClassVar[tuple[str, ...]] = ()
+    """What else batches and conditions of a model that translates hold: pictures that it looks at besides the one that
+    it starts from, such as other frames of a person."""
     usual_data: ClassVar[str] = "shapes"
     """The data that a run takes where nobody names any."""
     checked: ClassVar[dict[str, Any]] = {}
@@ -98,6 +101,8 @@ class GenerativeModule(pl.LightningModule):
     """(channels, height, width) of the images that the model makes."""
     input_shape: tuple[int, int, int]
     """The same of the pictures that a translation starts from."""
+    context_shapes: dict[str, tuple[int, ...]]
+    """The shape of one row of each `context`, as far as the settings say it; any other that its data has will do."""
     stride: int = 1
     """Pictures to translate must have sides that are multiples of this."""
     reach: int | None = None

@@ -22,6 +22,8 @@ Perceptual = Literal["vgg19", "tiny"]
 
 VARIABLE = "LGEN_VGG19_WEIGHTS"
 FILE = "vgg19-dcbb9e9d.pth"
+FIRST_OF_A_SIZE = (1, 6, 11, 20, 29)
+"""Where in torchvision's VGG19 the ReLU after the first convolution of each size stands."""
 URL = f"https://download.pytorch.org/models/{FILE}"
 
 
@@ -51,16 +53,41 @@ class PerceptualLoss:
 
     def features(self, images: Tensor) -> Tensor:
         """Maps (B, D, h, w) float32."""
-        images = images.float().expand(-1, 3, -1, -1)
         with torch.autocast(images.device.type, enabled=False):
-            if self.name == "tiny":  # its levels run from 0 to 255, then from about -2 to 2
-                return self._network(images * (127.5 / 64))
-            mean = images.new_tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-            deviation = images.new_tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-            return self._network(((images + 1) / 2 - mean) / deviation) / 12.75
+            last: Tensor = self._network(self._prepared(images))
+        return last if self.name == "tiny" else last / 12.75
+
+    def distance_of_maps(self, images: Tensor, target: Tensor) -> Tensor:
+        """Sum of the mean absolute differences of maps of all depths, a scalar, in float32.
+
+        Of ``vgg19`` the first maps of each size after their ReLU (relu1_1, 2_1, 3_1, 4_1, 5_1), of ``tiny`` those of
+        all its stages.
+        """
+        self._network.to(target.device)
+        with torch.no_grad():
+            wanted = self._maps(target)
+        return torch.stack([F.l1_loss(a, b) for a, b in zip(self._maps(images), wanted, strict=True)]).sum()
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        chosen = range(len(self._network)) if self.name == "tiny" else FIRST_OF_A_SIZE
+        found, x = [], self._prepared(images)
+        with torch.autocast(images.device.type, enabled=False):
+            for depth, layer in enumerate(self._network[: max(chosen) + 1]):
+                x = layer(x)
+                if depth in chosen:
+                    found.append(x)
+        return found
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        images = images.float().expand(-1, 3, -1, -1)
+        if self.name == "tiny":  # its levels run from 0 to 255, then from about -2 to 2
+            return images * (127.5 / 64)
+        mean = images.new_tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+        deviation = images.new_tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+        return ((images + 1) / 2 - mean) / deviation
 
 
-def _tiny() -> nn.Module:
+def _tiny() -> nn.Sequential:
     from lightning_gen.metrics import tiny
 
     with torch.device("meta"):  # draws no random numbers
@@ -70,7 +97,7 @@ def _tiny() -> nn.Module:
     return network.stages
 
 
-def _vgg19() -> nn.Module:
+def _vgg19() -> nn.Sequential:
     from torchvision.models import vgg19
 
     path = _weights()

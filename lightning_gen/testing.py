@@ -63,9 +63,12 @@ class _Pixels(Source):
         self.image_shape = model.image_shape
         self.class_names = [f"class {i}" for i in range(model.num_classes)]
         self.captioned = model.captioned  # type: ignore[misc]
-        self._shapes = dict.fromkeys(model.views, model.image_shape)
+        self.context = model.context  # type: ignore[misc]
+        self._shapes: dict[str, tuple[int, ...]] = dict.fromkeys(model.views, model.image_shape)
         if model.translates:
             self._shapes[model.views[0]] = model.input_shape
+        if model.context:
+            self._shapes |= {name: model.context_shapes[name] for name in model.context}
 
     def __len__(self) -> int:
         return 3 * BATCH + 1

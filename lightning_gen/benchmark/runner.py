@@ -134,7 +134,8 @@ def _picture(suite: Suite, run: Path, picture: Path) -> None:
         drawn = subject.draw(GRID, 0)
         source, _ = scoring.reference_of(subject, None, suite.split)
     if len(source.views) == 2:
-        before, after = source.examples(GRID).values()
+        shown_rows = source.examples(GRID)
+        before, after = (shown_rows[view] for view in source.views)
         shown = images.beside([before, drawn, *([after] if source.paired else [])])
     else:
         shown = images.grid(drawn)

@@ -64,6 +64,10 @@ def command(
     name = origin["model"]
     if not (model.translates or model.restores):
         raise UserError(f"{run} holds a {name}, which makes no pictures of pictures: `lgen sample` draws from it")
+    if model.context:
+        raise UserError(
+            f"{run} holds a {name}, which needs {' and '.join(model.context)} beside a picture to translate"
+        )
     generate: dict[str, Any] = {}
     if direction == "ba":
         if "direction" not in _options(model):

@@ -32,6 +32,8 @@ class Source(ABC):
     `source` and `target`, `a` and `b`, `low` and `high`; `image` in what `read` gives is then the second one."""
     captioned: ClassVar[bool] = False
     """Whether `read` also gives `caption`, a list of B sentences."""
+    context: ClassVar[tuple[str, ...]] = ()
+    """What else `read` gives, uint8, for models that look at more than the picture that they start from."""
     paired: ClassVar[bool] = False
     """Whether the second view of a row is what the first one should become."""
 
@@ -80,7 +82,7 @@ class Source(ABC):
         """What images `start .. start+n` of a translating model are made from: the rows of these numbers, from the
         front again after the last one. Which pictures there are is no matter of chance, so `seed` changes nothing."""
         batch = self.read(np.arange(start, start + n) % len(self))
-        return {view: batch[view] for view in self.views}
+        return {key: batch[key] for key in (*self.views, *self.context)}
 
     def model_settings(self) -> dict[str, Any]:
         """What a model that has settings of these names must know of the data besides its shape and its classes, such

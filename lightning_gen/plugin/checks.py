@@ -72,8 +72,9 @@ def check_data(data: str | type, **settings: Any) -> None:
     order = np.arange(len(indices))[::-1].copy()
     _check_equal(_rows(batch, order), source.read(indices[order]), "rows must come in the order that is asked for")
     augmented = source.augment(batch, np.linspace(0, 0.999, len(indices)))
-    # of a translation training needs the two views; what scores read besides may be left out
-    needed = batch.keys() if len(source.views) == 1 else set(source.views)
+    # of a translation training needs the two views and what else the model looks at; what scores read besides may be
+    # left out
+    needed = batch.keys() if len(source.views) == 1 else {*source.views, *source.context}
     assert needed <= augmented.keys() <= batch.keys(), "augment changes which keys a batch has"
     for key, value in augmented.items():
         same = not isinstance(value, Tensor) or (value.shape, value.dtype) == (batch[key].shape, batch[key].dtype)
@@ -102,6 +103,9 @@ def _check_batch(source: Any, batch: Any, rows: int) -> None:
             assert view in batch, f"views names {view!r}, but read gives none"
             assert tuple(batch[view].shape[1:]) == shape, f"{view} is {tuple(batch[view].shape[1:])}, not {shape}"
         assert torch.equal(batch["image"], batch[source.views[1]]), "image must be the view that a translation makes"
+    for name in source.context:
+        assert name in batch, f"context names {name!r}, but read gives none"
+        assert batch[name].dtype == torch.uint8, f"{name} must be torch.uint8, not {batch[name].dtype}"
     if source.captioned:
         said = batch.get("caption")
         assert isinstance(said, list), "captioned is set, but read gives no list of captions"

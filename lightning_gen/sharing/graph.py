@@ -80,6 +80,8 @@ def write(model: GenerativeModule, form: str, path: Path) -> Written:
         UserError: the model has no graph, a package is missing, the folder cannot be written, or the graph draws other
             images than the model; then nothing is written.
     """
+    if model.context:
+        raise UserError(f"the model looks at {' and '.join(model.context)} too: its weights can be exported, no graph")
     run = {"onnx": _onnx, "torchscript": _torchscript}[form]
     drawing = Drawing(model.exportable().requires_grad_(False)).eval()
     example = inputs(model, TRACED, seed=0)
