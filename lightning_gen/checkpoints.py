@@ -169,6 +169,7 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[Generati
             f"{path} was written by {origin['model']} of {origin['distribution']} {origin['version']} "
             f"and does not fit the one installed: {_first_line(reason)}"
         ) from reason
+    model.origin = origin
     return model.to(device).eval(), origin
 
 

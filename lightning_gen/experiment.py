@@ -167,8 +167,7 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     settle(settings, source)
     keywords = _tuples(model_class, settings.values["model"])
     model: GenerativeModule = registry.make(settings.model, "models", **keywords)
-    # convolutions read this layout faster, on the CPU too; the numbers are the same tensors'
-    model.to(memory_format=torch.channels_last)
+    _channels_last(model)
     model.seed = settings.values["seed"]
     model.examples = source.examples
     if model.num_classes:
@@ -187,6 +186,14 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         "plugins": settings.plugins,
     }
     return model
+
+
+def _channels_last(model: GenerativeModule) -> None:
+    """Convolutions read this layout faster, on the CPU too; the numbers are the same tensors'."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim in layouts:
+            tensor.data = tensor.data.contiguous(memory_format=layouts[tensor.ndim])
 
 
 def settle(settings: Settings, source: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from lightning_gen import files, volumes
 
 
 class NotFinite(ValueError):  # noqa: N818 - says what the images are
@@ -46,6 +49,17 @@ def as_stored(samples: Tensor, kind: str) -> Tensor:
     if not bool(torch.isfinite(samples).all()):
         raise NotFinite("the points hold values that are not finite (NaN or infinity)")
     return samples.float()
+
+
+def shown(stored: Tensor, kind: str) -> Tensor:
+    """What is to be looked at of images as a source of this kind holds them, (N, 1 or 3, H, W) uint8: volumes from the
+    side, pictures as they are."""
+    return volumes.render(stored) if kind == "volume" else stored
+
+
+def sheet(stored: Tensor, kind: str) -> Tensor:
+    """All of them in one picture (C, height, width) uint8: a grid, or points as dots of one plane."""
+    return scatter(stored) if kind == "points" else grid(shown(stored, kind))
 
 
 def scatter(points: Tensor, side: int = 512) -> Tensor:
@@ -104,6 +118,18 @@ def enlarge(picture: Tensor, at_least: int = 512) -> Tensor:
     """Repeat the pixels of a picture (C, H, W) until its shorter side has `at_least` of them, to be looked at."""
     factor = max(1, math.ceil(at_least / min(picture.shape[-2:])))
     return picture.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
+def save(stored: Tensor, path: Path, kind: str) -> None:
+    """Write one image as a source of this kind holds it, whole or not at all: `path`.png, or for a volume `path`.npy,
+    uint8 (X, Y, Z) with 1 where it is solid."""
+    if kind == "volume":
+        content = io.BytesIO()
+        np.save(content, (stored >= 128).to(torch.uint8).numpy(), allow_pickle=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path.with_name(f"{path.name}.npy"), content.getvalue())
+    else:
+        save_png(stored, path.with_name(f"{path.name}.png"))
 
 
 def save_png(picture: Tensor, path: Path) -> None:

@@ -172,8 +172,8 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
         return _data_of(subject.run, split)
     registered = named in registry.names("data")
     kind = registry.load(named, "data").kind if registered else "image"
-    if "points" in (kind, subject.kind) and kind != subject.kind:
-        raise UserError(f"--reference {named}: points compare with points, and images with images")
+    if kind != subject.kind:
+        raise UserError(f"--reference {named}: points compare with points, images with images, volumes with volumes")
     if registered:
         channels, _, side = subject.image_shape
         wanted = {"resolution": side, "channels": channels, **({"split": split} if split else {})}

@@ -138,7 +138,7 @@ def _picture(suite: Suite, run: Path, picture: Path) -> None:
         before, after = (shown_rows[view] for view in source.views)
         shown = images.beside([before, drawn, *([after] if source.paired else [])])
     else:
-        shown = images.grid(drawn)
+        shown = images.sheet(drawn, source.kind)
     images.save_png(images.enlarge(shown, 256), picture)
 
 

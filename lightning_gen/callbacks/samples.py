@@ -37,8 +37,8 @@ class Samples(Timed):
 
     def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
         """Every rank draws (a model may communicate); rank 0 writes."""
-        points = module.origin.get("kind") == "points"
-        drawn = module.sample(POINTS * self.count if points else self.count, seed=self.seed)
+        kind = module.origin.get("kind", "image")
+        drawn = module.sample(POINTS * self.count if kind == "points" else self.count, seed=self.seed)
         if not trainer.is_global_zero:
             return
         # a model that has diverged draws NaN: show it black rather than end the run over a picture
@@ -49,7 +49,7 @@ class Samples(Timed):
             wanted = [shown[module.views[1]]] if source.paired else []
             picture = images.beside([shown[module.views[0]], images.to_uint8(drawn).cpu(), *wanted])
         else:
-            picture = images.scatter(drawn) if points else images.grid(images.to_uint8(drawn).cpu())
+            picture = images.sheet(images.as_stored(drawn, kind).cpu(), kind)
         folder = Path(trainer.default_root_dir) / "samples"
         images.save_png(images.enlarge(picture), folder / f"{module.clock.images:012d}.png")
         for logger in trainer.loggers:

@@ -50,7 +50,7 @@ def command(run: str, file: str, out: str | None, grid: str | None, label: int |
     pixels = torch.cat(made)
     if out is not None:
         for i, image in enumerate(pixels):
-            images.save_png(image, Path(out) / f"{i:06d}.png")
+            images.save(image, Path(out) / f"{i:06d}", latents.kind(model))
         click.echo(f"{len(pixels)} images in {out}")
     if grid is not None:
-        latents.write(images.enlarge(images.grid(pixels)), grid, images.save_png)
+        latents.write(images.enlarge(images.sheet(pixels, latents.kind(model))), grid, images.save_png)

@@ -37,6 +37,7 @@ def command(run: str, named: str, having: str, lacking: str, amounts: str, n: in
     sets = [images.from_uint8(latents.pixels(folder, model)["image"]) for folder in (having, lacking)]
     way = latent.direction(model, *sets)
     codes = latent.latents_of(model, images.from_uint8(pixels))
-    made = [images.to_uint8(latent.images_of(model, codes + amount * way)).cpu() for amount in columns]
-    rows = torch.stack([pixels, *made], dim=1).flatten(0, 1)
+    drawn = (images.to_uint8(latent.images_of(model, codes + amount * way)).cpu() for amount in columns)
+    made = [images.shown(part, latents.kind(model)) for part in drawn]
+    rows = torch.stack([images.shown(pixels, latents.kind(model)), *made], dim=1).flatten(0, 1)
     latents.write(images.enlarge(images.grid(rows, columns=1 + len(columns))), png, images.save_png)

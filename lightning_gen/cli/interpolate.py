@@ -65,7 +65,8 @@ def command(
         ends = torch.cat([model.latents(1, seed=seed, start=place) for place in places])
     path = latent.spherical if (how or ("linear" if files else "spherical")) == "spherical" else latent.linear
     asked = options.of_generate(model, name, truncation=truncation)
-    frames = images.to_uint8(latent.images_of(model, latent.walk(ends, steps, path), label, seed, **asked)).cpu()
+    made = images.to_uint8(latent.images_of(model, latent.walk(ends, steps, path), label, seed, **asked)).cpu()
+    frames = images.shown(made, latents.kind(model))
     if png is not None:
         rows = [frames[first : first + steps + 1] for first in range(0, len(frames) - 1, steps)]
         latents.write(images.enlarge(images.grid(torch.cat(rows), columns=steps + 1)), png, images.save_png)

@@ -19,6 +19,7 @@ given: Any = click.option(
 few: Any = click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
 seed: Any = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream.")
 label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
+KINDS = {"volume": "volumes", "points": "points"}
 device: Any = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1.")
 
 
@@ -42,6 +43,12 @@ def open_model(run: str, device: str, label: int | None = None, vectors: bool = 
     return model, name
 
 
+def kind(model: GenerativeModule) -> str:
+    """What the model was trained on: image, volume or points."""
+    found: str = model.origin.get("kind", "image")
+    return found
+
+
 def picture(path: str, model: GenerativeModule) -> Tensor:
     """One image file, brought to the model's size: (1, *image_shape) uint8.
 
@@ -54,6 +61,8 @@ def picture(path: str, model: GenerativeModule) -> Tensor:
     from lightning_gen.errors import UserError
 
     file = Path(path).expanduser()
+    if kind(model) != "image":
+        raise UserError(f"{path}: the model makes {KINDS[kind(model)]}, not pictures")
     if not file.is_file():
         raise UserError(f"there is no image {path}")
     channels, _, side = model.image_shape

@@ -78,11 +78,10 @@ def command(
     try:
         if out is not None:
             for i, image in enumerate(pixels):
-                images.save_png(image, Path(out) / f"{start + i:06d}.png")
+                images.save(image, Path(out) / f"{start + i:06d}", kind)
             click.echo(f"{n} images in {out}")
         if grid is not None:
-            sheet = images.scatter(pixels) if kind == "points" else images.enlarge(images.grid(pixels))
-            images.save_png(sheet, Path(grid))
+            images.save_png(images.enlarge(images.sheet(pixels, kind)), Path(grid))
             click.echo(f"{grid}")
     except OSError as reason:
         raise UserError(f"cannot write {reason.filename}: {reason.strerror}") from reason

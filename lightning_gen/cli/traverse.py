@@ -51,5 +51,6 @@ def command(
     else:
         at = latent.latents_of(model, images.from_uint8(latents.picture(image, model)))[0]
     rows = latent.traverse(model, at, chosen, steps, reach)
-    frames = images.to_uint8(latent.images_of(model, rows.flatten(0, 1), label, seed)).cpu()
+    made = images.to_uint8(latent.images_of(model, rows.flatten(0, 1), label, seed)).cpu()
+    frames = images.shown(made, latents.kind(model))
     latents.write(images.enlarge(images.grid(frames, columns=steps)), png, images.save_png)

@@ -38,7 +38,7 @@ class Source(ABC):
     """Whether the second view of a row is what the first one should become."""
 
     image_shape: tuple[int, int, int]
-    """(channels, height, width) of every image."""
+    """(channels, height, width) of every image; of a volume its sides (x, y, z), z upwards."""
     class_names: list[str]
     """Name of every label, in the order of the labels; empty where there are no labels."""
     split: str

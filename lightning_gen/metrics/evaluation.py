@@ -38,8 +38,8 @@ class Panel:
         panel = cls(Reference(source, extractor, progress), [])
         for name in names:
             score_class = registry.load(name, "metrics")
-            if source.kind == "points" and score_class.needs != {"pixels"}:
-                panel.left_out[name] = "an extractor sees pictures, not points"
+            if source.kind != "image" and score_class.needs != {"pixels"}:
+                panel.left_out[name] = f"an extractor sees pictures, no {source.kind}"
             elif reason := score_class.unfit(source, extractor):
                 panel.left_out[name] = reason
             else:
@@ -57,8 +57,8 @@ class Panel:
         return frozenset[Kind]().union(*(score.needs for score in self.scores))
 
     def look(self, pixels: Tensor) -> Features:
-        """What the extractor says of a block of images; it does not see points."""
-        if self.reference.source.kind == "points":
+        """What the extractor says of a block of images; it sees neither points nor volumes."""
+        if self.reference.source.kind != "image":
             return Features(torch.empty(len(pixels), 0), None)
         features: Features = self.extractor(pixels)
         return features
@@ -75,7 +75,7 @@ class Panel:
             settings |= score.settings(n)
         source = self.reference.source
         extractor = (self.extractor.name, self.extractor.weights_digest, self.extractor.resize)
-        name, weights_digest, resize = ("none", "", "none") if source.kind == "points" else extractor
+        name, weights_digest, resize = ("none", "", "none") if source.kind != "image" else extractor
         return Passport(
             extractor=name,
             weights_digest=weights_digest,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen import registry
+from lightning_gen.data.source import Batch, Source
 from lightning_gen.errors import UserError
 
 ROWS = 12
@@ -46,7 +47,6 @@ def check_data(data: str | type, **settings: Any) -> None:
         AssertionError: with a sentence that says which promise is broken.
         UserError: the source wants settings or files that are not there.
     """
-    from lightning_gen.data.source import Source
 
     cls: Any = registry.load(data, "data") if isinstance(data, str) else data
     check_settings(cls, Source, defaults=False)
@@ -173,15 +173,38 @@ def check_extractor(extractor: str | type) -> None:
     net(pictures[:, :1, :17, :23])  # one channel, odd sizes
 
 
+class _Boxes(Source):
+    """Volumes: one box in each, of sides that the row says."""
+
+    kind = "volume"
+    split, title = "train", "boxes"
+
+    def __init__(self, size: int):
+        self.image_shape, self.class_names, self.size = (8, 8, 8), [], size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def read(self, indices: np.ndarray) -> Batch:
+        volumes = torch.zeros(len(indices), *self.image_shape, dtype=torch.uint8)
+        for volume, row in zip(volumes, indices.tolist(), strict=True):
+            volume[1 : 3 + row % 5, 2 : 4 + row % 4, : 2 + row % 6] = 255
+        return {"image": volumes}
+
+    def digest(self) -> str:
+        return f"boxes {self.size}"
+
+
 def check_metric(metric: str) -> None:
-    """Score images of `shapes` with a metric and check what records, tables and passports rely on.
+    """Score images of `shapes` with a metric, or volumes where it is made for those, and check what records, tables and
+    passports rely on.
 
     Args:
         metric: A registered name.
 
     Raises:
         AssertionError: with a sentence that says which promise is broken.
-        UserError: it does not fit `shapes` seen through `tiny`, or needs what is not there.
+        UserError: it fits neither `shapes` seen through `tiny` nor volumes, or needs what is not there.
     """
     from lightning_gen.data.shapes import Shapes
     from lightning_gen.metrics.evaluation import Panel, evaluate
@@ -191,8 +214,10 @@ def check_metric(metric: str) -> None:
     assert (inspect.getdoc(cls) or "").strip(), "the class needs a docstring: it says what the number means"
     unknown = set(cls.needs) - {"statistics", "features", "logits", "pixels"}
     assert not unknown, f"needs names {', '.join(sorted(unknown))}: there are features, logits, pixels and statistics"
-    reference, generated = Shapes(size=128), Shapes(size=64, split="test")
-    panel = Panel.of(reference, Tiny(), [metric])
+    generated: Any = Shapes(size=64, split="test")
+    panel = Panel.of(Shapes(size=128), Tiny(), [metric])
+    if panel.left_out and not (of_volumes := Panel.of(_Boxes(32), Tiny(), [metric])).left_out:
+        panel, generated = of_volumes, _Boxes(16)
     if panel.left_out:
         raise UserError(f"it does not fit shapes and tiny: {panel.left_out[metric]}")
     panel.prepare()
