@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lightning_gen.module import GenerativeModule
 
 
+REBUILT = "held-out solids from a picture"
+"""Row of `score` that only models with an encoder have."""
+
+
 class _Shown(click.ClickException):
     """A user's mistake: the message alone, exit code 2."""
 
@@ -126,10 +130,12 @@ def render(solid: str, side: int, out: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Numbers for programs.")
 def score(run: str, n: int | None, seed: int, as_json: bool) -> None:
     """Coverage and minimum matching distance against the test split of the run's data, and the same of as many solids
-    of the training split, which is about what can be reached."""
+    of the training split, which is about what can be reached. For voxel-vae-gan also the overlap (intersection over
+    union) of held-out solids and what it makes of pictures of them."""
     import numpy as np
 
     from lgen_voxel import scores
+    from lgen_voxel.vae_gan import VoxelVAEGAN
     from lightning_gen import images
 
     model = _model(run)
@@ -143,7 +149,11 @@ def score(run: str, n: int | None, seed: int, as_json: bool) -> None:
         f"training set, {len(known)} solids": known,
         "the most usual solid alone": _usual(known),
     }
+    if isinstance(model, VoxelVAEGAN):
+        rows[REBUILT] = scores.rebuilt(model, right)
     found = {name: scores.compared(solids, right) for name, solids in rows.items()}
+    if REBUILT in rows:
+        found[REBUILT]["overlap"] = float(1 - scores.distances(rows[REBUILT], right).diag().mean())
     if as_json:
         click.echo(json.dumps(found))
         return

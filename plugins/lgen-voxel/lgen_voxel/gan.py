@@ -135,14 +135,14 @@ class VoxelGAN(GenerativeModule):
             "latent_dim": 64,
             "width": 16,
             "lr": 2e-3,
-            "lr_discriminator": 2e-4,
+            "lr_discriminator": 1e-3,
             "ema_halflife_kimg": 1.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 700, "data.batch_size": 100, "data.resolution": 64, "metrics.names": ["solids"]},
         "quick": {
-            "kimg": 40,
+            "kimg": 48,
             "data.batch_size": 32,
             "update.lr_decay": 0.5,
             "metrics.names": ["solids"],

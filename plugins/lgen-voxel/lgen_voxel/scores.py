@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from skimage.measure import label
@@ -44,6 +46,13 @@ def compared(made: Tensor, held_out: Tensor) -> dict[str, float]:
         "mmd": float(apart.min(0).values.mean()),
         "one_piece": float(np.mean([hangs_together(volume.numpy()) for volume in made])),
     }
+
+
+def rebuilt(model: Any, solids: Tensor) -> Tensor:
+    """What a model with an encoder makes of solids (N, X, Y, Z) bool: the same shape."""
+    with torch.no_grad(), model.asked():
+        parts = [model.decode(model.encode(part.float() * 2 - 1)) > 0 for part in solids.split(AT_ONCE)]
+    return torch.cat(parts)
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class VoxelVAEGAN(GenerativeModule):
             "weight_kl": 0.01,
             "weight_reconstruction": 20.0,
             "lr": 2e-3,
-            "lr_discriminator": 2e-4,
+            "lr_discriminator": 1e-3,
             "ema_halflife_kimg": 1.0,
         },
     }

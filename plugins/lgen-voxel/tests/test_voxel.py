@@ -21,19 +21,8 @@ from lightning_gen.data.module import RunData
 from lightning_gen.errors import UserError
 from lightning_gen.testing import check_model
 
-SMALL = [
-    "--data.resolution",
-    "8",
-    "--data.size",
-    "80",
-    "--data.batch_size",
-    "16",
-    "--kimg",
-    "0.064",
-    "--logger",
-    "none",
-]
-SMALL += ["--model.width", "4", "--metrics.every_kimg", "0", "--samples.count", "4"]
+SMALL = ("--data.resolution", "8", "--data.size", "80", "--data.batch_size", "16", "--kimg", "0.064",
+         "--model.width", "4", "--metrics.every_kimg", "0", "--samples.count", "4", "--logger", "none")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["voxel-gan", "voxel-vae-gan"])
@@ -132,6 +121,8 @@ def test_scores_are_told_beside_what_can_be_reached(runs: dict[str, str]) -> Non
     told = run("score", runs["voxel-gan"], "--json")
     assert told.exit_code == 0, told.output
     rows = json.loads(told.output)
+    rebuilt = json.loads(run("score", runs["voxel-vae-gan"], "--json").output)[cli.REBUILT]
+    assert 0 <= rebuilt["overlap"] <= 1 - rebuilt["mmd"]
     assert list(rows) == ["voxel-gan, 80 solids", "training set, 80 solids", "the most usual solid alone"]
     model, training, usual = rows.values()
     assert training["coverage"] > 0.3 > usual["coverage"]
