@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFl
 from torch import Tensor
 
 from lgen_unclip import diffusion
+from lgen_unclip.autoregressive import AutoregressivePrior, Codes
 from lgen_unclip.clip import CLIP, ImageEncoder, Text, TextEncoder
 from lgen_unclip.networks import Prior, UNet
 from lgen_unclip.words import Vocabulary
@@ -43,6 +44,10 @@ class UnCLIP(GenerativeModule):
         text_width: Width of the text encoder.
         text_depth: Its blocks.
         image_width: Feature maps of the first layers of the image encoder.
+        prior_kind: ``diffusion``, or ``autoregressive``: the embedding as codes, one by one, which are learnt when CLIP
+            is ready.
+        prior_codes: Principal components of the embeddings that the autoregressive prior keeps.
+        prior_buckets: Values of each of them.
         prior_width: Width of the prior.
         prior_depth: Its blocks.
         heads: Of the attention in text encoder and prior; both widths are multiples of it.
@@ -57,7 +62,7 @@ class UnCLIP(GenerativeModule):
         corruption: Largest deviation of the noise on what the upsampler learns to enlarge.
         schedule: ``cosine`` or ``linear``.
         diffusion_steps: Of the process, in all three.
-        prior_steps: Steps in which an embedding is drawn.
+        prior_steps: Steps in which the diffusion prior draws an embedding.
         decoder_steps: Steps in which a small picture is drawn.
         upsampler_steps: Steps in which it is enlarged.
         guidance: Of the decoder: 1 draws from the embedding, more exaggerates what it says.
@@ -131,6 +136,9 @@ class UnCLIP(GenerativeModule):
         text_width: PositiveInt = 64,
         text_depth: PositiveInt = 2,
         image_width: PositiveInt = 32,
+        prior_kind: Literal["diffusion", "autoregressive"] = "diffusion",
+        prior_codes: PositiveInt = 24,
+        prior_buckets: PositiveInt = 64,
         prior_width: PositiveInt = 128,
         prior_depth: PositiveInt = 2,
         heads: PositiveInt = 4,
@@ -178,7 +186,14 @@ class UnCLIP(GenerativeModule):
             TextEncoder(self.vocabulary.size, context, text_width, text_depth, heads, dim),
             ImageEncoder(self.image_shape, image_width, dim),
         )
-        self.prior = Prior(dim, text_width, prior_width, prior_depth, heads, context)
+        of_prior = (dim, text_width, prior_width, prior_depth, heads, context)
+        self.prior: Prior | AutoregressivePrior
+        if prior_kind == "diffusion":
+            self.prior = Prior(*of_prior)
+        else:
+            if prior_codes > dim:
+                raise UserError(f"--model.prior_codes {prior_codes}: an embedding has {dim} components")
+            self.prior = AutoregressivePrior(Codes(dim, prior_codes, prior_buckets), *of_prior)
         self.decoder = UNet(channels, decoder_width, decoder_multiples, decoder_blocks, dim=dim, patch=decoder_patch)
         self.upsampler = UNet(
             channels, upsampler_width, upsampler_multiples, upsampler_blocks,
@@ -205,7 +220,16 @@ class UnCLIP(GenerativeModule):
         return self.step_output(len(images), loss=loss)
 
     def _prior_loss(self, embedding: Tensor, text: Text) -> Tensor:
-        """Eq. 2: the embedding itself is guessed."""
+        """Eq. 2: the embedding itself is guessed; or the cross-entropy of its codes, once CLIP does not move them."""
+        if isinstance(self.prior, AutoregressivePrior):
+            codes = self.prior.codes
+            if self.clock.kimg < self.hparams.clip_kimg:
+                codes.watch(embedding)
+                return embedding.new_zeros(())
+            if not codes.settled:
+                codes.watch(embedding)
+                codes.settle()
+            return self.prior.loss(embedding, text, self._scale)
         x0 = self._scale * embedding
         t, a, eps = self._drawn(x0)
         return F.mse_loss(self.prior(diffusion.noised(x0, eps, a), self._share(t), text, self._scale), x0)
@@ -310,6 +334,11 @@ class UnCLIP(GenerativeModule):
         self.vocabulary.require(captions)
         text = self.clip.text(self.vocabulary.encode(captions).to(latents.device))
         prior = self.averaged("prior")
+        if isinstance(prior, AutoregressivePrior):
+            drawn = prior.sample(
+                text, self._scale, lambda k: torch.special.ndtr(self._normal(latents, 0, k, (1,))[:, 0])
+            )
+            return F.normalize(drawn, dim=1)
 
         def guess(x: Tensor, t: int) -> Tensor:
             return prior(x, self._times(len(x), t), text, self._scale)
