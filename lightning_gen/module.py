@@ -43,7 +43,7 @@ from lightning_gen import ema, images, noise
 from lightning_gen.augment import Augment
 from lightning_gen.clock import Clock
 from lightning_gen.errors import UserError
-from lightning_gen.update import Update, UpdateOptions
+from lightning_gen.update import Update, UpdateOptions, fuse
 
 BLOCK = 64
 """`sample` generates in blocks of this many images, aligned to the start of the stream."""
@@ -355,6 +355,10 @@ class GenerativeModule(pl.LightningModule):
         if self._noise.device != self.device:
             self._noise = torch.Generator(self.device)
         self._noise.manual_seed(name)
+
+    def on_train_start(self) -> None:
+        """Optimizers are there, and what a checkpoint knew of them is restored."""
+        fuse(self.trainer.optimizers)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""

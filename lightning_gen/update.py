@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat
 from torch import Tensor
+from torch.optim import Adam, AdamW, Optimizer
 
 from lightning_gen.clock import Clock
 
 if TYPE_CHECKING:
     from lightning_gen.module import GenerativeModule
+
+FUSED_ON = ("cpu", "cuda")
+"""Kinds of devices on which PyTorch 2.5 has the fused kernel."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,19 @@ class Update:
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss`. Call it once for every micro-batch to accumulate."""
         self._module.manual_backward(loss)
+
+
+def fuse(optimizers: Iterable[Optimizer]) -> None:
+    """Let Adam take its step in one kernel: a third to a fifth of the time on a CPU, where PyTorch goes weight by
+    weight unless it is asked.
+
+    The numbers differ from the other way's by rounding, so optimizers that have stepped before, as in a run that an
+    older version began, go on as they were.
+    """
+    for optimizer in optimizers:
+        if type(optimizer) not in (Adam, AdamW) or optimizer.state:
+            continue
+        for group in optimizer.param_groups:
+            chosen = any(group[name] for name in ("foreach", "capturable", "differentiable")) or group["fused"] is False
+            if not chosen and all(p.device.type in FUSED_ON and p.is_floating_point() for p in group["params"]):
+                group["fused"] = True

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim import Adam, AdamW
 
 from lightning_gen.clock import Clock
 from lightning_gen.data.module import RunData
 from lightning_gen.data.shapes import Shapes
 from lightning_gen.module import GenerativeModule
-from lightning_gen.update import UpdateOptions
+from lightning_gen.update import UpdateOptions, fuse
 
 
 class Two(GenerativeModule):
@@ -88,3 +89,29 @@ def test_the_rate_never_leaves_its_range(decay: float, warm: float, images: int)
     clock = Clock(images)
     clock.budget = 60_000
     assert 0 <= UpdateOptions(lr_decay=decay, lr_warmup_kimg=warm).rate(clock) <= 1
+
+
+def test_adam_is_fused_unless_it_was_asked_not_to_be_or_has_stepped() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    plain, asked, stepped = Adam([weight]), Adam([weight], foreach=True), AdamW([weight])
+    weight.grad = torch.ones(3)
+    stepped.step()
+    other = torch.optim.SGD([weight], 0.1)
+    fuse([plain, asked, stepped, other])
+    assert [optimizer.param_groups[0]["fused"] for optimizer in (plain, asked, stepped)] == [True, None, None]
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_the_fused_step_is_the_same_up_to_rounding(kind: type[Adam]) -> None:
+    ways = []
+    for fused in (False, True):
+        torch.manual_seed(1)
+        weight = torch.nn.Parameter(torch.randn(1000))
+        optimizer = kind([weight], 0.01, (0.5, 0.99))
+        if fused:
+            fuse([optimizer])
+        for _ in range(20):
+            weight.grad = torch.randn(1000)
+            optimizer.step()
+        ways.append(weight.detach())
+    assert ways[1].allclose(ways[0], rtol=1e-5, atol=1e-6)

@@ -6,9 +6,8 @@
 
 Ours is `experiment.fit` as `lgen fit` runs it: Trainer, stream loader, records and tensorboard at their default
 interval, every built-in callback; scores, grids and checkpoints are off, for they are not part of a step. The bare
-loop is what one would write by hand and fast: no Lightning, no records, no gradient norms, gradients only where they
-are needed. Before anything is timed, both take one step from the same weights, images and noise, and must end with
-the same weights.
+loop (`bare.py`) is what one would write by hand and fast. Before anything is timed, both take one step from the same
+weights, images and noise, and must end with the same weights.
 
 A callback pauses our run every few steps and runs as many bare steps in the same process, so that a machine that
 slows down slows down both. A pair is one block of each.
@@ -17,7 +16,6 @@ slows down slows down both. A pair is one block of each.
 from __future__ import annotations
 
 import argparse
-import copy
 import gc
 import json
 import os
@@ -25,7 +23,6 @@ import platform
 import sys
 import tempfile
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -36,15 +33,14 @@ from unittest.mock import patch
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from bare import BARE, BareLoop, mirror
 
-from lightning_gen import experiment, losses, noise, registry, settings
+from lightning_gen import experiment, noise, registry, settings
 from lightning_gen.clock import Clock
 from lightning_gen.data.source import Batch, Source
 
 CASES = {
-    "dcgan quick": ("dcgan", "quick", ()),
-    "progan quick": ("progan", "quick", ()),
+    **{f"{model} quick": (model, "quick", ()) for model in BARE},
     "dcgan default": ("dcgan", None, ("--model.width", "64", "--data.resolution", "64", "--data.batch_size", "64")),
 }
 
@@ -73,153 +69,30 @@ class RandomPixels(Source):
     def __init__(self, resolution: int = 32, length: int = 10_000):
         self.image_shape = (3, resolution, resolution)
         self.class_names = []
-        self.pixels = np.random.default_rng(0).integers(0, 256, (length, *self.image_shape), dtype=np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (length, *self.image_shape), dtype=np.uint8)
+        self.pixels = {view: np.roll(pixels, i, axis=0) for i, view in enumerate(self.views)}
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.pixels[self.views[-1]])
 
     def read(self, indices: np.ndarray) -> Batch:
-        return {"image": torch.from_numpy(self.pixels[indices])}
+        views = {view: torch.from_numpy(pixels[indices]) for view, pixels in self.pixels.items()}
+        return {**views, "image": views[self.views[-1]]}
 
     def augment(self, batch: Batch, chance: np.ndarray) -> Batch:
-        return {"image": mirror(batch["image"], torch.from_numpy(chance < 0.5))}
+        chosen = torch.from_numpy(chance < 0.5)
+        return {view: mirror(batch[view], chosen) for view in self.views}
 
     def digest(self) -> str:
         return "random pixels"
 
 
-def mirror(images: Tensor, chosen: Tensor) -> Tensor:
-    """The images (B, C, H, W) with those mirrored for which `chosen` (B,) is true."""
-    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(3), images)
-
-
-class BareLoop(ABC):
-    """A training loop as written by hand. It starts from copies of a model's networks and takes only those from it."""
-
-    def __init__(self, model: Any, pixels: np.ndarray, batch_size: int, precision: str):
-        # copies keep the memory format
-        self.generator, self.discriminator = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator)
-        self.precision = {"32-true": None, "bf16-mixed": torch.bfloat16}[precision]
-        settings = model.hparams
-        self.opt_d, self.opt_g = (
-            torch.optim.Adam(network.parameters(), settings.lr, settings.betas)
-            for network in (self.discriminator, self.generator)
-        )
-        self.halflife = settings.ema_halflife_kimg * 1000
-        if self.halflife:
-            self.average: nn.Module = copy.deepcopy(self.generator).requires_grad_(False)
-        self.penalty = settings.penalty
-        self.latent_dim = model.latent_dim
-        self.device = model.device
-        self.pixels = torch.from_numpy(pixels)
-        self.batch_size = batch_size
-        self.seen = GROWN
-        self.noise: torch.Generator | None = None
-        self.keep_casts = True
-        self.batches = self.load()
-
-    def load(self) -> Iterator[Tensor]:
-        """Shuffled batches for ever, floats in [-1, 1]."""
-        while True:
-            order = torch.randperm(len(self.pixels))
-            for chosen in order.split(self.batch_size)[: len(order) // self.batch_size]:
-                images = mirror(self.pixels[chosen], torch.rand(len(chosen)) < 0.5)
-                yield images.to(self.device).float().div_(127.5).sub_(1.0)
-
-    def run(self, steps: int) -> None:
-        for _ in range(steps):
-            self.step(next(self.batches))
-
-    def step(self, real: Tensor) -> None:
-        self.update(real)
-        self.seen += len(real)
-        if self.halflife:
-            keep = 0.5 ** (len(real) / min(self.halflife, 0.05 * self.seen))
-            with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
-                for mine, current in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-                    mine.copy_(current)
-
-    @abstractmethod
-    def update(self, real: Tensor) -> None:
-        """One update of each network."""
-
-    def autocast(self) -> torch.autocast:
-        """Around the forward pass of one update, so that weights are cast once and kept for just that long."""
-        return torch.autocast(
-            self.device.type, self.precision, enabled=self.precision is not None, cache_enabled=self.keep_casts
-        )
-
-    def randn(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, device=self.device, generator=self.noise)
-
-
-class BareDCGAN(BareLoop):
-    def __init__(self, model: Any, *data: Any):
-        super().__init__(model, *data)
-        self.input_noise = model.hparams.input_noise
-
-    def update(self, real: Tensor) -> None:
-        with self.autocast():
-            with torch.no_grad():
-                fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-            real.requires_grad_(self.penalty > 0)
-            logits_real, logits_fake = self.discriminator(self.noisy(real)), self.discriminator(self.noisy(fake))
-            loss_d = losses.minimax_d(logits_real, logits_fake)
-            if self.penalty > 0:
-                loss_d = loss_d + self.penalty * losses.zero_centred_penalty(logits_real, real)
-        self.opt_d.zero_grad()
-        loss_d.backward()
-        self.opt_d.step()
-
-        self.discriminator.requires_grad_(False)
-        with self.autocast():
-            fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-            loss_g = losses.non_saturating_g(self.discriminator(self.noisy(fake)))
-        self.opt_g.zero_grad()
-        loss_g.backward()
-        self.opt_g.step()
-        self.discriminator.requires_grad_(True)
-
-    def noisy(self, images: Tensor) -> Tensor:
-        return images + self.input_noise * self.randn(*images.shape) if self.input_noise else images
-
-
-class BareProGAN(BareLoop):
-    def __init__(self, model: Any, *data: Any):
-        super().__init__(model, *data)
-        self.growth = model.growth
-        self.drift = model.hparams.drift
-
-    def update(self, real: Tensor) -> None:
-        stage, alpha = self.growth.at(self.seen)
-        assert (stage, alpha) == (self.growth.last_stage, 1.0)  # so the images need no shrinking and no blending
-        with self.autocast():
-            with torch.no_grad():
-                fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
-            logits_real = self.discriminator(real, stage, alpha)
-            logits_fake = self.discriminator(fake, stage, alpha)
-            mix = torch.rand(len(real), device=self.device, generator=self.noise)
-            slope = losses.gradient_penalty(lambda x: self.discriminator(x, stage, alpha), real, fake, mix)
-            loss_d = losses.wasserstein_d(logits_real, logits_fake)
-            loss_d = loss_d + self.penalty * slope + self.drift * losses.drift(logits_real)
-        self.opt_d.zero_grad()
-        loss_d.backward()
-        self.opt_d.step()
-
-        self.discriminator.requires_grad_(False)
-        with self.autocast():
-            fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
-            loss_g = losses.wasserstein_g(self.discriminator(fake, stage, alpha))
-        self.opt_g.zero_grad()
-        loss_g.backward()
-        self.opt_g.step()
-        self.discriminator.requires_grad_(True)
+def pixels_for(model: str) -> type[RandomPixels]:
+    """Random pixels for each of the views that a model wants."""
+    return type("RandomPixels", (RandomPixels,), {"views": registry.load(model).views, "__doc__": RandomPixels.__doc__})
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-BARE: dict[str, type[BareLoop]] = {"dcgan": BareDCGAN, "progan": BareProGAN}
 
 
 class Interleave(pl.Callback):
@@ -242,14 +115,16 @@ class Interleave(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self._loop = BARE[self.model](pl_module, data.source.pixels, data.batch_size, trainer.precision)
+        self._loop = BARE[self.model](pl_module, data.source.pixels, data.images_per_step, trainer.precision, GROWN)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
+            here = noise.mix(pl_module.seed, GROWN, 0)
             self._loop.noise = torch.Generator(pl_module.device)
-            self._loop.noise.manual_seed(noise.mix(pl_module.seed, GROWN, 0))
+            self._loop.noise.manual_seed(here)
+            torch.manual_seed(noise.mix(here, pl_module.global_rank))  # of dropout
             self._loop.keep_casts = False  # Lightning keeps none, and gradients that meet at one cast are rounded there
-            self._loop.step(batch["image"].detach())
+            self._loop.step({view: batch[view].detach() for view in pl_module.views})
             self._loop.noise, self._loop.keep_casts = None, True
             require_equal(pl_module, self._loop)
             self._resumed = self._now(pl_module.device)
@@ -281,9 +156,8 @@ class Interleave(pl.Callback):
 def require_equal(model: Any, loop: BareLoop) -> None:
     """A comparison of two different steps would mean nothing. Where a gradient is all but 0, rounding decides in which
     direction Adam's first step goes, so one weight in a thousand may differ."""
-    pairs = [(model.generator, loop.generator), (model.discriminator, loop.discriminator)]
-    if loop.halflife:
-        pairs.append((model.generator_ema, loop.average))
+    pairs = [(getattr(model, name), network) for name, network in loop.networks.items()]
+    pairs += [(getattr(model, f"{name}_ema"), network) for name, network in loop.averages.items()]
     for ours, theirs in pairs:
         mine, other = (torch.cat([p.detach().flatten() for p in network.parameters()]) for network in (ours, theirs))
         apart = (~torch.isclose(mine, other, rtol=1e-4, atol=1e-6)).double().mean().item()
@@ -295,7 +169,7 @@ def require_equal(model: Any, loop: BareLoop) -> None:
 def registered(callback: Interleave) -> Iterator[None]:
     """The two parts that no distribution registers: the source `pixels`, and `callback` as `interleave`."""
     part, load = registry.part, registry.load
-    ours = {("pixels", "data"): RandomPixels, ("interleave", "callbacks"): lambda: callback}
+    ours = {("pixels", "data"): pixels_for(callback.model), ("interleave", "callbacks"): lambda: callback}
     with (
         patch.object(registry, "part", lambda name, kind="models": ours.get((name, kind)) or part(name, kind)),
         patch.object(registry, "load", lambda name, kind="models": ours.get((name, kind)) or load(name, kind)),
@@ -377,15 +251,17 @@ def machine() -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["dcgan", "progan"], choices=sorted(BARE))
+    parser.add_argument("--models", nargs="+", default=list(BARE), choices=list(BARE))
     parser.add_argument("--rounds", type=int, default=30, help="pairs of blocks that are timed")
     parser.add_argument("--block", type=int, default=20, help="steps in a block")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: seconds that this process computed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--fused", action="store_true", help="give the bare loop the fused Adam that ours takes")
     parser.add_argument("--tiny", action="store_true", help="shrink the networks to almost nothing")
     parser.add_argument("--json", type=Path, help="write the results here too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    BareLoop.fused = options.fused or None
     results = []
     print(
         f"{'case':14} {'batch':>5} {'ours ms':>9} {'bare ms':>9} {'ratio':>6} {'quartiles':>13} "
@@ -407,6 +283,7 @@ def main() -> int:
             "machine": machine(),
             "clock": options.clock,
             "tiny": options.tiny,
+            "fused": options.fused,
             "results": [asdict(r) for r in results],
         }
         options.json.write_text(json.dumps(content, indent=2) + "\n")

@@ -225,7 +225,8 @@ class UnCLIP(GenerativeModule):
             codes = self.prior.codes
             if self.clock.kimg < self.hparams.clip_kimg:
                 codes.watch(embedding)
-                return embedding.new_zeros(())
+                # what a prior pays that knows nothing: the loss that is logged must not jump when it begins to learn
+                return embedding.new_full((), math.log(codes.buckets))
             if not codes.settled:
                 codes.watch(embedding)
                 codes.settle()
@@ -335,10 +336,11 @@ class UnCLIP(GenerativeModule):
         text = self.clip.text(self.vocabulary.encode(captions).to(latents.device))
         prior = self.averaged("prior")
         if isinstance(prior, AutoregressivePrior):
-            drawn = prior.sample(
-                text, self._scale, lambda k: torch.special.ndtr(self._normal(latents, 0, k, (1,))[:, 0])
-            )
-            return F.normalize(drawn, dim=1)
+
+            def chance(k: int) -> Tensor:
+                return torch.special.ndtr(self._normal(latents, 0, k, (1,))[:, 0])
+
+            return F.normalize(prior.sample(text, self._scale, chance), dim=1)
 
         def guess(x: Tensor, t: int) -> Tensor:
             return prior(x, self._times(len(x), t), text, self._scale)

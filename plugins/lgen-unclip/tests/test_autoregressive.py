@@ -78,12 +78,11 @@ def test_words_that_are_not_there_change_nothing() -> None:
 @torch.no_grad()
 def test_drawn_codes_have_the_frequencies_that_the_network_gives() -> None:
     network, text = prior()
-    one = Text(
-        text.embedding[:1].expand(4000, -1), text.words[:1].expand(4000, -1, -1), text.missing[:1].expand(4000, -1)
-    )
+    first_text = Text(*(part[:1] for part in text))
+    one = Text(*(part.expand(4000, *part.shape[1:]) for part in first_text))
     chances = torch.rand(5, 4000, generator=torch.Generator().manual_seed(2))
     drawn = network.codes.of(network.sample(one, 1.0, lambda k: chances[k]))
-    first = network(torch.zeros(1, 0, dtype=torch.int64), Text(*(part[:1] for part in one)), 1.0)[0, 0].softmax(0)
+    first = network(torch.zeros(1, 0, dtype=torch.int64), first_text, 1.0)[0, 0].softmax(0)
     assert torch.bincount(drawn[:, 0], minlength=16) / 4000 == pytest.approx(first, abs=0.03)
 
 
@@ -110,5 +109,5 @@ def test_the_model_keeps_the_contract_with_this_prior() -> None:
 
 
 def test_more_codes_than_the_embedding_has_components_are_refused() -> None:
-    with pytest.raises(UserError, match="--model.prior_codes 65: an embedding has 64 components"):
+    with pytest.raises(UserError, match=r"--model\.prior_codes 65: an embedding has 64 components"):
         UnCLIP(prior_kind="autoregressive", prior_codes=65)

@@ -134,7 +134,7 @@ class VoxelGAN(GenerativeModule):
             "image_shape": (32, 32, 32),
             "latent_dim": 64,
             "width": 16,
-            "lr": 2e-3,
+            "lr": 1e-3,
             "lr_discriminator": 1e-3,
             "ema_halflife_kimg": 1.0,
         },
@@ -142,7 +142,7 @@ class VoxelGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 700, "data.batch_size": 100, "data.resolution": 64, "metrics.names": ["solids"]},
         "quick": {
-            "kimg": 48,
+            "kimg": 32,
             "data.batch_size": 32,
             "update.lr_decay": 0.5,
             "metrics.names": ["solids"],

@@ -18,11 +18,11 @@ AT_ONCE = 256
 
 
 class Solids(Score):
-    """Coverage and minimum matching distance (1 - IoU) against all solids of the source, and solids of one piece.
+    """Coverage and minimum matching distance (1 - IoU) against all solids of the source, and how whole the solids are.
 
     ``coverage``: share of the source's solids that are the nearest one to some generated solid. ``mmd``: mean over the
-    source's solids of the distance to the nearest generated one. ``one_piece``: share of generated solids whose voxels
-    hang together. Both of the first rise or fall with the number of solids on either side.
+    source's solids of the distance to the nearest generated one. ``whole``: share of a generated solid's voxels that
+    hang together in its largest piece, mean over the solids. The first two rise or fall with the numbers of solids.
     """
 
     needs = frozenset({"pixels"})
@@ -33,7 +33,7 @@ class Solids(Score):
         return "" if source.kind == "volume" else "the data has no voxels"
 
     def compute(self, generated: FeatureSet) -> dict[str, float]:
-        """{"coverage": share, "mmd": distance, "one_piece": share}."""
+        """{"coverage": share, "mmd": distance, "whole": share}."""
         source = self.reference.source
         return compared(generated.pixels >= 128, source.read(np.arange(len(source)))["image"] >= 128)
 
@@ -44,7 +44,7 @@ def compared(made: Tensor, held_out: Tensor) -> dict[str, float]:
     return {
         "coverage": len(apart.argmin(1).unique()) / len(held_out),
         "mmd": float(apart.min(0).values.mean()),
-        "one_piece": float(np.mean([hangs_together(volume.numpy()) for volume in made])),
+        "whole": float(np.mean([largest_piece(volume.numpy()) for volume in made])),
     }
 
 
@@ -68,6 +68,7 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
-def hangs_together(volume: np.ndarray) -> bool:
-    """Whether the solid voxels are one piece, by faces, edges or corners; nothing is none."""
-    return int(label(volume, connectivity=3).max()) == 1
+def largest_piece(volume: np.ndarray) -> float:
+    """The share of the solid voxels that hang together, by faces, edges or corners, in the largest piece; 0 of none."""
+    pieces = np.bincount(label(volume, connectivity=3).flatten())[1:]
+    return float(pieces.max() / pieces.sum()) if len(pieces) else 0.0

@@ -66,9 +66,9 @@ class VoxelVAEGAN(GenerativeModule):
             "width": 16,
             "picture": 32,
             "encoder_width": 24,
-            "weight_kl": 0.01,
-            "weight_reconstruction": 20.0,
-            "lr": 2e-3,
+            "weight_kl": 0.02,
+            "weight_reconstruction": 200.0,
+            "lr": 1e-3,
             "lr_discriminator": 1e-3,
             "ema_halflife_kimg": 1.0,
         },
@@ -76,7 +76,7 @@ class VoxelVAEGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 700, "data.batch_size": 100, "data.resolution": 64, "metrics.names": ["solids"]},
         "quick": {
-            "kimg": 30,
+            "kimg": 24,
             "data.batch_size": 32,
             "update.lr_decay": 0.5,
             "metrics.names": ["solids"],

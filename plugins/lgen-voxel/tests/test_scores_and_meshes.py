@@ -38,20 +38,21 @@ def test_the_distance_is_one_minus_intersection_over_union() -> None:
 
 def test_coverage_and_matching_distance_of_sets_that_are_known() -> None:
     held_out = boxes(2, 4, 8)
-    assert scores.compared(held_out, held_out) == {"coverage": 1.0, "mmd": 0.0, "one_piece": 1.0}
+    assert scores.compared(held_out, held_out) == {"coverage": 1.0, "mmd": 0.0, "whole": 1.0}
     collapsed = scores.compared(boxes(4, 4, 4), held_out)
     assert collapsed["coverage"] == pytest.approx(1 / 3)
     assert collapsed["mmd"] == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
 
 
-def test_a_solid_in_two_parts_or_in_none_is_not_one_piece() -> None:
-    two = boxes(2)[0]
-    two[2:6, 2:6, 6:] = True
-    assert not scores.hangs_together(two.numpy())
-    assert not scores.hangs_together(boxes(0)[0].numpy())
+def test_how_whole_a_solid_is() -> None:
+    assert scores.largest_piece(boxes(3)[0].numpy()) == 1
+    two = boxes(3)[0]
+    two[2:6, 2:6, 7:] = True
+    assert scores.largest_piece(two.numpy()) == 3 / 4
+    assert scores.largest_piece(boxes(0)[0].numpy()) == 0
     touching = torch.zeros(4, 4, 4, dtype=torch.bool)
     touching[0, 0, 0] = touching[1, 1, 1] = True
-    assert scores.hangs_together(touching.numpy()), "by a corner"
+    assert scores.largest_piece(touching.numpy()) == 1, "by a corner"
 
 
 def test_the_surface_of_a_ball_is_closed_and_encloses_its_volume() -> None:

@@ -23,7 +23,7 @@ def test_the_data_keeps_the_contract() -> None:
 def test_every_kind_of_solid_is_one_piece_inside_the_cube(row: int) -> None:
     for again in range(3):
         solid = solids.solid(row + 8 * again, "train", 32)
-        assert scores.hangs_together(solid)
+        assert scores.largest_piece(solid) == 1
         assert 0.005 < solid.mean() < 0.5
         faces = [solid[0], solid[-1], solid[:, 0], solid[:, -1]]
         assert not any(face.any() for face in faces), "none touches a side of the cube"
