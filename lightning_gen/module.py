@@ -273,7 +273,7 @@ class GenerativeModule(pl.LightningModule):
         """
         total = images_seen * self._world_size()
         if self.augment is not None and "logits_real" in values:
-            self.augment.adapt(self._mean_over_ranks(values["logits_real"].detach().sign().float().mean()), total)
+            self.augment.adapt(self.mean_over_ranks(values["logits_real"].detach().sign().float().mean()), total)
         outputs = {key: value.detach() for key, value in values.items()}
         if self.automatic_optimization:
             self._seen = total
@@ -340,7 +340,8 @@ class GenerativeModule(pl.LightningModule):
         """
         return images if self.augment is None else self.augment(images, self.rand)
 
-    def _mean_over_ranks(self, value: Tensor) -> Tensor:
+    def mean_over_ranks(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, the same on each; of one process, the tensor."""
         if self._world_size() > 1:
             torch.distributed.all_reduce(value)
             value = value / self._world_size()

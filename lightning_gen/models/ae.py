@@ -101,8 +101,8 @@ class AE(GenerativeModule):
         n = len(codes) * self._world_size()
         forget = 1 - ema.decay(n, self.clock.images + n, MEMORY_KIMG)
         squares = (codes[:, :, None] * codes[:, None]).mean(0)
-        self.code_mean.lerp_(self._mean_over_ranks(codes.mean(0)), forget)
-        self.code_square.lerp_(self._mean_over_ranks(squares), forget)
+        self.code_mean.lerp_(self.mean_over_ranks(codes.mean(0)), forget)
+        self.code_square.lerp_(self.mean_over_ranks(squares), forget)
 
     def encode(self, images: Tensor) -> Tensor:
         return self.encoder(images)

@@ -355,7 +355,7 @@ class StyleGAN2(GenerativeModule):
         generator = self.generator
         first, second = generator.styles(self.randn(2 * n, self.latent_dim)).unflatten(0, (n, 2)).unbind(1)
         if follow:
-            mean = self._mean_over_ranks(first.detach().float().mean(0))
+            mean = self.mean_over_ranks(first.detach().float().mean(0))
             generator.mean_style.lerp_(mean, 1 - MEAN_STYLE)
         chance, place = self.rand(n, 2).unbind(1)
         crossover = 1 + (place * (generator.num_styles - 1)).floor()
@@ -368,7 +368,7 @@ class StyleGAN2(GenerativeModule):
         styles = self.mixed_styles(n)
         images = self.generator.synthesise(styles, self.noise(n))
         lengths = path_lengths(images, styles, self.randn(*images.shape))
-        mean = self._mean_over_ranks(lengths.detach().mean())
+        mean = self.mean_over_ranks(lengths.detach().mean())
         self.mean_length.lerp_(mean, 1 - MEAN_LENGTH)
         return (lengths - self.mean_length).square().mean()
 

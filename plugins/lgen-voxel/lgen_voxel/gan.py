@@ -99,7 +99,7 @@ def taught(model: Any, opt_d: Any, real: Tensor, fake: Tensor) -> tuple[Tensor, 
             loss_d = minimax_d(logits_real, logits_fake)  # equation 1
             step_d.backward(loss_d)
     told_apart = ((logits_real > 0).float().mean() + (logits_fake < 0).float().mean()) / 2
-    model.accuracy.copy_(model._mean_over_ranks(told_apart))
+    model.accuracy.copy_(model.mean_over_ranks(told_apart))
     return loss_d, logits_real, logits_fake
 
 
