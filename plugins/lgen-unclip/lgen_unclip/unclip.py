@@ -14,6 +14,7 @@ from lgen_unclip import diffusion
 from lgen_unclip.autoregressive import AutoregressivePrior, Codes
 from lgen_unclip.clip import CLIP, ImageEncoder, Text, TextEncoder
 from lgen_unclip.networks import Prior, UNet
+from lgen_unclip.openclip import OpenCLIP
 from lgen_unclip.words import Vocabulary
 from lightning_gen import noise
 from lightning_gen.errors import UserError
@@ -40,6 +41,9 @@ class UnCLIP(GenerativeModule):
         prompts: Captions that images are drawn for where nobody asks; the data says them.
         prompt_labels: Label of each of the prompts, where the data has labels; the data says them.
         context: Most tokens of a caption.
+        openclip: An architecture of open_clip whose encoders take the place of the CLIP that is trained here, such as
+            ViT-B-32; its sizes then take the place of context, embedding_dim and text_width.
+        openclip_weights: Its weights, a file or a tag such as laion2b_s34b_b79k. They are not in checkpoints.
         embedding_dim: Of the space that text and images share.
         text_width: Width of the text encoder.
         text_depth: Its blocks.
@@ -131,6 +135,8 @@ class UnCLIP(GenerativeModule):
         vocabulary: str = "",
         prompts: tuple[str, ...] = (),
         prompt_labels: tuple[int, ...] = (),
+        openclip: str = "",
+        openclip_weights: str = "",
         context: PositiveInt = 24,
         embedding_dim: PositiveInt = 64,
         text_width: PositiveInt = 64,
@@ -182,10 +188,17 @@ class UnCLIP(GenerativeModule):
         self.image_shape = tuple(image_shape)
         self.vocabulary = Vocabulary(vocabulary.split(), context)
         dim = embedding_dim
-        self.clip = CLIP(
-            TextEncoder(self.vocabulary.size, context, text_width, text_depth, heads, dim),
-            ImageEncoder(self.image_shape, image_width, dim),
-        )
+        self._openclip = OpenCLIP(openclip, openclip_weights) if openclip else None
+        if self._openclip is None:
+            self.clip = CLIP(
+                TextEncoder(self.vocabulary.size, context, text_width, text_depth, heads, dim),
+                ImageEncoder(self.image_shape, image_width, dim),
+            )
+        else:
+            dim, context, text_width = self._openclip.dim, self._openclip.context, self._openclip.text_width
+            self.register_buffer("openclip_digest", torch.tensor(self._openclip.digest))
+            self.register_load_state_dict_post_hook(_same_weights)
+        self._dim = dim
         of_prior = (dim, text_width, prior_width, prior_depth, heads, context)
         self.prior: Prior | AutoregressivePrior
         if prior_kind == "diffusion":
@@ -209,14 +222,14 @@ class UnCLIP(GenerativeModule):
     # -- training ------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> StepOutput:
-        images, tokens = batch["image"], self.vocabulary.encode(batch["caption"]).to(self.device)
+        images = batch["image"]
         with torch.no_grad():  # of CLIP the others only read
-            text, embedding = self.clip.text(tokens), self.clip.image(images)
+            text, embedding = self._text_of(batch["caption"]), self._image_embeddings(images)
             small = F.avg_pool2d(images, images.shape[-1] // self.hparams.low)
         loss = self._prior_loss(embedding, text) + self._decoder_loss(small, embedding)
         loss = loss + self._upsampler_loss(images, small)
-        if self.clock.kimg < self.hparams.clip_kimg:
-            loss = loss + self.clip.loss(images, tokens)
+        if self._openclip is None and self.clock.kimg < self.hparams.clip_kimg:
+            loss = loss + self.clip.loss(images, self.vocabulary.encode(batch["caption"]).to(self.device))
         return self.step_output(len(images), loss=loss)
 
     def _prior_loss(self, embedding: Tensor, text: Text) -> Tensor:
@@ -268,7 +281,7 @@ class UnCLIP(GenerativeModule):
     @property
     def _scale(self) -> float:
         """Brings embeddings of length 1 to entries of deviation 1, which the noise has."""
-        return math.sqrt(self.hparams.embedding_dim)
+        return math.sqrt(self._dim)
 
     # -- sampling ------------------------------------------------------------------------------------------------
 
@@ -332,8 +345,9 @@ class UnCLIP(GenerativeModule):
         Raises:
             UserError: a word that the model has not learnt.
         """
-        self.vocabulary.require(captions)
-        text = self.clip.text(self.vocabulary.encode(captions).to(latents.device))
+        if self._openclip is None:
+            self.vocabulary.require(captions)
+        text = self._text_of(captions)
         prior = self.averaged("prior")
         if isinstance(prior, AutoregressivePrior):
 
@@ -345,7 +359,7 @@ class UnCLIP(GenerativeModule):
         def guess(x: Tensor, t: int) -> Tensor:
             return prior(x, self._times(len(x), t), text, self._scale)
 
-        shape = (self.hparams.embedding_dim,)
+        shape = (self._dim,)
         x = self._normal(latents, 0, len(self.alpha_bar) - 1, shape)
         drawn = diffusion.sample(
             guess,
@@ -382,9 +396,27 @@ class UnCLIP(GenerativeModule):
     @torch.no_grad()
     def embed_images(self, images: Tensor) -> Tensor:
         """Embeddings (B, dim) of length 1 of images (B, *image_shape) in [-1, 1]."""
-        return self.clip.image(images.to(self.device))
+        return self._image_embeddings(images.to(self.device))
 
     @torch.no_grad()
     def embed_captions(self, captions: list[str]) -> Tensor:
         """Embeddings (B, dim) of length 1 of sentences."""
-        return self.clip.text(self.vocabulary.encode(captions).to(self.device)).embedding
+        return self._text_of(captions).embedding
+
+    def _image_embeddings(self, images: Tensor) -> Tensor:
+        return self.clip.image(images) if self._openclip is None else self._openclip.image(images)
+
+    def _text_of(self, captions: list[str]) -> Text:
+        if self._openclip is None:
+            return self.clip.text(self.vocabulary.encode(captions).to(self.device))
+        return self._openclip.text(captions, self.device)
+
+
+def _same_weights(model: UnCLIP, keys: Any) -> None:
+    """After loading: what was learnt from one CLIP means nothing to another."""
+    assert model._openclip is not None
+    if int(model.openclip_digest) != model._openclip.digest:
+        raise UserError(
+            f"{model.hparams.openclip_weights} are other weights of {model.hparams.openclip} than those that the model "
+            "learnt from"
+        )
