@@ -117,16 +117,20 @@ class Interleave(pl.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self._loop = BARE[self.model](pl_module, data.source.pixels, data.images_per_step, trainer.precision, GROWN)
 
+    def compare(self, model: Any, batch: Any) -> None:
+        """Let the loop take the first step too, from the same weights, images and noise."""
+        here = noise.mix(model.seed, GROWN, 0)
+        self._loop.noise = torch.Generator(model.device)
+        self._loop.noise.manual_seed(here)
+        torch.manual_seed(noise.mix(here, model.global_rank))  # of dropout
+        self._loop.keep_casts = False  # Lightning keeps none, and gradients that meet at one cast are rounded there
+        self._loop.step({view: batch[view].detach() for view in model.views})
+        self._loop.noise, self._loop.keep_casts = None, True
+        require_equal(model, self._loop)
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
-            here = noise.mix(pl_module.seed, GROWN, 0)
-            self._loop.noise = torch.Generator(pl_module.device)
-            self._loop.noise.manual_seed(here)
-            torch.manual_seed(noise.mix(here, pl_module.global_rank))  # of dropout
-            self._loop.keep_casts = False  # Lightning keeps none, and gradients that meet at one cast are rounded there
-            self._loop.step({view: batch[view].detach() for view in pl_module.views})
-            self._loop.noise, self._loop.keep_casts = None, True
-            require_equal(pl_module, self._loop)
+            self.compare(pl_module, batch)
             self._resumed = self._now(pl_module.device)
             return
         self._steps += 1
