@@ -97,7 +97,7 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
     if restored is not None:
         _refuse_other_data(out, restored, source)
     names = [name for name in values["callbacks"] if show_progress or name != "progress"]
-    callbacks = [registry.make(name, "callbacks", **values[name]) for name in names]
+    callbacks = [registry.make(name, "callbacks", **values.get(name, {})) for name in names]
     with quiet():
         interrupt = Interrupt()
         trainer = _trainer(values, out, data, [*callbacks, interrupt])

@@ -23,7 +23,19 @@ class Mine(GAN):
 
 
 class Plain: ...
+
 """
+
+CALLBACK = '''
+from pytorch_lightning import Callback
+
+
+class Farewell(Callback):
+    """A callback without a setting."""
+
+    def on_train_end(self, trainer, pl_module):
+        print("farewell")
+'''
 
 SMALL = ("--model.width", "2", "--data.size", "40", "--data.resolution", "8", "--data.batch_size", "20", "--logger",
          "none", "--metrics.samples", "20", "--samples.every_kimg", "0", "--kimg", "0.04")  # fmt: skip
@@ -159,3 +171,10 @@ def test_a_cache_that_cannot_be_written_only_means_that_the_file_must_be_named_a
         assert "Mine" in registry.names()
     with pytest.raises(UserError, match="never named here"):
         unpackaged.recall(unpackaged.record(unpackaged.find("mine.py:Mine")), "it")
+
+
+def test_a_callback_without_settings_runs_and_runs_again_when_resumed() -> None:
+    Path("farewell.py").write_text(CALLBACK)
+    asked = ("--plugin", "farewell.py:Farewell", "--callback", "Farewell")
+    assert "farewell" in succeed("fit", "--plugin", "mine.py:Mine", *asked, *SMALL, "--out", "run")
+    assert "farewell" in succeed("fit", "--resume", "run", "--kimg", "0.08")
