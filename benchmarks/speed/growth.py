@@ -70,7 +70,8 @@ def main() -> None:
         found.append(r)
         print(
             f"{r['resolution']:4} px  width {r['width']:3}  batch {r['batch']:4}  "
-            f"{r['images_per_second']:8.1f} images/s  {r['gflops_an_image']:7.3f} GFLOP an image  {r['gflops_per_second']:7.0f} GFLOP/s",
+            f"{r['images_per_second']:8.1f} images/s  {r['gflops_an_image']:7.3f} GFLOP an image  "
+            f"{r['gflops_per_second']:7.0f} GFLOP/s",
             flush=True,
         )
     if options.json:
