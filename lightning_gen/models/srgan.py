@@ -130,7 +130,7 @@ class SRGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 19200, "data.batch_size": 16, "data.flip": True},
-        "quick": {"kimg": 36, "data.batch_size": 16, "update.lr_decay": 0.5},
+        "quick": {"kimg": 48, "data.batch_size": 16, "update.lr_decay": 0.5},
     }
     checked: ClassVar[dict[str, Any]] = {"width": 8, "blocks": 1, "dense": 16, "pretrain_kimg": 0.008}
 
