@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from bare import BARE, BareLoop
-from step import GROWN, machine
+from step import CLOCKS, GROWN, machine
 
 from lightning_gen import registry
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Way(NamedTuple):

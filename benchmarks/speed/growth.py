@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from bare import DCGAN
-from defaults import CLOCKS
-from step import GROWN, machine
+from step import CLOCKS, GROWN, machine
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_gen import registry

@@ -16,6 +16,7 @@ import importlib
 import json
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -35,7 +36,7 @@ SNGAN = ("sngan", "paper", ("--data.batch_size", "64"))
 DCGAN = ("dcgan", None, ("--model.width", "64", "--data.resolution", "64", "--data.batch_size", "64"))
 
 
-class Peer:
+class Peer(ABC):
     """A training loop of another toolkit over images in memory, [-1, 1]."""
 
     parameters: tuple[int, int]
@@ -56,9 +57,9 @@ class Peer:
         for _ in range(steps):
             self.step()
 
+    @abstractmethod
     def step(self) -> None:
         """As many images as one of our steps takes."""
-        raise NotImplementedError
 
 
 def stand_in(name: str) -> None:

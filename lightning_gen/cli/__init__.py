@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lightning_gen import __version__
+from lightning_gen.cli.mistakes import Shown
 from lightning_gen.errors import UserError, nearest
 
 GROUPS = {
@@ -20,12 +21,6 @@ GROUPS = {
     "What there is": ("models", "data", "extractors", "plugin", "doctor"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)
-
-
-class _Shown(click.ClickException):
-    """A user's mistake: the message alone, exit code 2."""
-
-    exit_code = 2
 
 
 class _Verbs(click.Group):
@@ -50,18 +45,18 @@ class _Verbs(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in VERBS:
-            raise _Shown(f"there is no `lgen {args[0]}`{nearest(args[0], VERBS)}")
+            raise Shown(f"there is no `lgen {args[0]}`{nearest(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except click.UsageError as mistake:
-            raise _Shown(mistake.format_message()) from mistake
+            raise Shown(mistake.format_message()) from mistake
         except UserError as mistake:
             if os.environ.get("LGEN_DEBUG"):
                 raise
-            raise _Shown(str(mistake)) from mistake
+            raise Shown(str(mistake)) from mistake
         except Exception as bug:
             from lightning_gen import registry
 

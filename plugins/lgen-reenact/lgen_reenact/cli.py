@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lightning_gen.cli.mistakes import Verbs
 from lightning_gen.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
 
 STEPS, RATE = 40, 0.5
 """Of tuning: what README.md's table was made with."""
-
-
-class _Shown(click.ClickException):
-    """A user's mistake: the message alone, exit code 2."""
-
-    exit_code = 2
-
-
-class _Verbs(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UserError as mistake:
-            raise _Shown(str(mistake)) from mistake
 
 
 steps_option: Any = click.option(
@@ -45,7 +32,7 @@ rate_option: Any = click.option(
 )
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """People from a few frames, moved by landmarks."""
 

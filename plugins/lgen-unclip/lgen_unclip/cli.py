@@ -8,24 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lightning_gen.cli.mistakes import Verbs
 from lightning_gen.errors import UserError
 
 if TYPE_CHECKING:
     from lgen_unclip.unclip import UnCLIP
-
-
-class _Shown(click.ClickException):
-    """A user's mistake: the message alone, exit code 2."""
-
-    exit_code = 2
-
-
-class _Verbs(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UserError as mistake:
-            raise _Shown(str(mistake)) from mistake
 
 
 run_argument: Any = click.argument("run", metavar="RUN|CKPT")
@@ -38,7 +25,7 @@ guidance_option: Any = click.option(
 )
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Variations of a picture, walks between two captions, and scores of a run of unclip."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lightning_gen.cli.mistakes import Verbs
 from lightning_gen.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,20 +21,6 @@ REBUILT = "held-out solids from a picture"
 """Row of `score` that only models with an encoder have."""
 
 
-class _Shown(click.ClickException):
-    """A user's mistake: the message alone, exit code 2."""
-
-    exit_code = 2
-
-
-class _Verbs(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UserError as mistake:
-            raise _Shown(str(mistake)) from mistake
-
-
 seed_option: Any = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream of latents."
 )
@@ -42,7 +29,7 @@ format_option: Any = click.option(
 )
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Meshes, pictures and scores of solids."""
 
