@@ -20,7 +20,7 @@ import torch
 import yaml
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_gen import checkpoints, files, loggers, records, registry
+from lightning_gen import checkpoints, execution, files, loggers, records, registry
 from lightning_gen.augment import AugmentOptions
 from lightning_gen.callbacks.interrupt import Interrupt
 from lightning_gen.callbacks.metrics import Metrics
@@ -93,6 +93,7 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
     data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"], values["data"]["workers"])
     model.clock.budget = round(values["kimg"] * 1000)
     model.update_options = UpdateOptions(**values["update"])
+    model.update_options.check(model)
     model.augment = AugmentOptions(**values["augment"]).make()
     if restored is not None:
         _refuse_other_data(out, restored, source)
@@ -167,7 +168,7 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     settle(settings, source)
     keywords = _tuples(model_class, settings.values["model"])
     model: GenerativeModule = registry.make(settings.model, "models", **keywords)
-    _channels_last(model)
+    execution.channels_last(model)
     model.seed = settings.values["seed"]
     model.examples = source.examples
     if model.num_classes:
@@ -186,14 +187,6 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
         "plugins": settings.plugins,
     }
     return model
-
-
-def _channels_last(model: GenerativeModule) -> None:
-    """Convolutions read this layout faster, on the CPU too; the numbers are the same tensors'."""
-    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.ndim in layouts:
-            tensor.data = tensor.data.contiguous(memory_format=layouts[tensor.ndim])
 
 
 def settle(settings: Settings, source: Source) -> None:
@@ -272,6 +265,9 @@ def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[p
         raise UserError(f"Lightning refuses the --trainer settings: {str(reason).strip().splitlines()[0]}") from reason
     if data.batch_size % trainer.world_size:
         raise UserError(f"--data.batch_size {data.batch_size} cannot be divided among {trainer.world_size} processes")
+    of_one, parts = data.batch_size // trainer.world_size, values["update"]["accumulate"]
+    if of_one % parts:
+        raise UserError(f"--update.accumulate {parts} does not divide the {of_one} images of a process's batch")
     return trainer
 
 
@@ -335,21 +331,12 @@ def _devices(values: dict[str, Any]) -> dict[str, Any]:
         chosen["devices"] = int(chosen["devices"])
     if chosen.get("precision") is None:
         # written back: a run keeps the precision it began with, on whatever machine it is resumed
-        chosen["precision"] = values["trainer"]["precision"] = fast_precision(chosen["accelerator"])
+        chosen["precision"] = values["trainer"]["precision"] = execution.fast_precision(chosen["accelerator"])
     several = chosen.get("num_nodes", 1) > 1 or chosen.get("devices") not in (1, "auto", [0], "1")
     several |= chosen.get("devices") == "auto" and torch.cuda.device_count() > 1
     if chosen.get("strategy", "auto") == "auto" and several:
         chosen["strategy"] = PerOptimizerDDP()
     return chosen
-
-
-def fast_precision(accelerator: str) -> str:
-    """bf16 for the matrix products where the CPU has units for it (about twice as fast), else float32.
-
-    Weights, optimizers, losses, penalties and sampling stay in float32 either way.
-    """
-    units: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16-mixed" if accelerator == "cpu" and units.get("amx_bf16") else "32-true"
 
 
 def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -382,6 +369,8 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb: `with quie
         warnings.filterwarnings("ignore", message=".*overridden `on_after_batch_transfer`.*")
         # torch's, inside Lightning's own tree utilities
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+        # torch's compiler, looking at what it was handed
+        warnings.filterwarnings("ignore", message=".*The .grad attribute of a Tensor that is not a leaf.*")
         # one step a log record is ours to choose
         warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
         return log

@@ -8,15 +8,16 @@ noise and `sample`, so that every model is sampled, scored, saved and resumed in
         \"\"\"One line that help shows.\"\"\"
 
         def training_step(self, batch, batch_idx):
-            real = batch["image"]                                     # (B, C, H, W) in [-1, 1]
+            images = batch["image"]                                   # (B, C, H, W) in [-1, 1]
             opt_d, opt_g = self.optimizers()
             with self.update(opt_d) as step_d:                        # only D takes gradients here
-                fake = self.generator(self.randn(len(real), self.latent_dim))
-                logits_real, logits_fake = self.discriminator(real), self.discriminator(fake)
-                loss_d = non_saturating_d(logits_real, logits_fake)
-                step_d.backward(loss_d)                               # the step is taken when the block ends
+                for real in step_d.parts(images):                     # one part, unless the run accumulates
+                    fake = self.generator(self.randn(len(real), self.latent_dim))
+                    logits_real, logits_fake = self.discriminator(real), self.discriminator(fake)
+                    loss_d = minimax_d(logits_real, logits_fake)
+                    step_d.backward(loss_d)                           # the step is taken when the block ends
             ...
-            return self.step_output(len(real), loss_d=loss_d, loss_g=loss_g, grad_norm_d=step_d.grad_norm)
+            return self.step_output(len(images), loss_d=loss_d, loss_g=loss_g, grad_norm_d=step_d.grad_norm)
 
 A model with one loss leaves the update to Lightning: it sets `automatic_optimization`, returns one optimizer, and its
 step is the loss alone. Schedule, clipping, averages and the clock are the same.
@@ -39,7 +40,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_gen import ema, images, noise
+from lightning_gen import ema, execution, images, noise
 from lightning_gen.augment import Augment
 from lightning_gen.clock import Clock
 from lightning_gen.errors import UserError
@@ -96,6 +97,8 @@ class GenerativeModule(pl.LightningModule):
     """The data that a run takes where nobody names any."""
     checked: ClassVar[dict[str, Any]] = {}
     """What `testing.check_model` sets besides the preset `quick`: smaller networks, shorter phases."""
+    recomputed: ClassVar[tuple[type[nn.Module], ...]] = ()
+    """Kinds of blocks, without batch norm, whose activations `update.recompute` computes again on the way back."""
 
     image_shape: tuple[int, int, int]
     """(channels, height, width) of the images that the model makes."""
@@ -222,7 +225,9 @@ class GenerativeModule(pl.LightningModule):
         with self.toggled_optimizer(optimizer):
             optimizer.zero_grad()
             self._update = update = Update(self)
-            yield update
+            with execution.kept_casts(self.device.type):
+                yield update
+            update.end()
             self._average_gradients(optimizer)
             optimizer.step()
 
@@ -360,6 +365,12 @@ class GenerativeModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Optimizers are there, and what a checkpoint knew of them is restored."""
         fuse(self.trainer.optimizers)
+        if self.update_options.recompute:
+            execution.recompute(self, self.recomputed)
+        if self.update_options.compile:
+            trained = {name.removesuffix("_ema") for name, _ in self.named_children()}
+            for network in sorted(trained):
+                execution.compile(getattr(self, network))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""

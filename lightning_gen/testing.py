@@ -10,6 +10,7 @@ def test_my_model():
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import tempfile
 from pathlib import Path
@@ -24,8 +25,10 @@ from lightning_gen import experiment, registry
 from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Batch, Source
+from lightning_gen.errors import UserError
 from lightning_gen.module import GenerativeModule, StepOutput
 from lightning_gen.plugin.checks import check_callback, check_data, check_extractor, check_metric, check_settings
+from lightning_gen.update import UpdateOptions
 
 __all__ = ["check_callback", "check_data", "check_extractor", "check_metric", "check_model", "check_settings"]
 
@@ -50,6 +53,7 @@ def check_model(model: str | type[GenerativeModule]) -> None:
         outputs = _train(straight, STEPS, Path(folder) / "straight.ckpt")
         _check_training(straight, outputs)
         _check_sampling(straight)
+        _check_parts(_build(cls, settings), Path(folder))
         _check_resume(cls, settings, straight, Path(folder))
 
 
@@ -187,6 +191,14 @@ def _check_sampling(model: GenerativeModule) -> None:
     else:
         other = model.sample(5, seed=8, start=62)
         assert not torch.equal(images, other), "another seed gives the same images"
+
+
+def _check_parts(model: GenerativeModule, folder: Path) -> None:
+    """A model that accumulates gets through a step with two parts; one that does not is refused in words."""
+    model.update_options = UpdateOptions(accumulate=2)
+    with contextlib.suppress(UserError):
+        model.update_options.check(model)
+        _train(model, 1, folder / "parts.ckpt")
 
 
 def _check_resume(

@@ -1,22 +1,27 @@
-"""How optimizers step, the same for every model: schedule, warm-up and clipping, as functions of the clock."""
+"""How optimizers step, the same for every model: schedule and warm-up by the clock, clipping, accumulation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
 from torch import Tensor
+from torch.nn.utils.parametrize import cached
 from torch.optim import Adam, AdamW, Optimizer
 
 from lightning_gen.clock import Clock
+from lightning_gen.errors import UserError
 
 if TYPE_CHECKING:
     from lightning_gen.module import GenerativeModule
 
 FUSED_ON = ("cpu", "cuda")
 """Kinds of devices on which PyTorch 2.5 has the fused kernel."""
+
+WHOLE = "{} takes its batch through the networks as a whole: --update.accumulate 1"
+"""What is said of a model that cannot accumulate."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,29 @@ class UpdateOptions:
         lr_decay: Share of the budget, at its end, over which learning rates fall to 0; 0 keeps them.
         lr_warmup_kimg: Thousands of images over which learning rates rise from 0 at the start.
         max_norm: Largest norm of one optimizer's gradient; a longer one is scaled down to it. 0 clips nothing.
+        accumulate: Parts in which each update's batch goes through the networks, one after the other: less memory.
+        recompute: Keep no activations inside the model's blocks, but compute them again on the way back: less memory.
+        compile: Compile the networks (torch.compile) where no penalty differentiates them twice.
     """
 
     lr_decay: ClosedUnitInterval = 0.0
     lr_warmup_kimg: NonNegativeFloat = 0.0
     max_norm: NonNegativeFloat = 0.0
+    accumulate: PositiveInt = 1
+    recompute: bool = False
+    compile: bool = False
+
+    def check(self, model: GenerativeModule) -> None:
+        """What can be known before the first step.
+
+        Raises:
+            UserError: the model cannot do what is asked.
+        """
+        name = type(model).__name__
+        if self.accumulate > 1 and model.automatic_optimization:
+            raise UserError(WHOLE.format(name))
+        if self.recompute and not model.recomputed:
+            raise UserError(f"{name} names no blocks that could be computed again: --update.recompute false")
 
     def rate(self, clock: Clock) -> float:
         """What learning rates are multiplied by at this moment of the run."""
@@ -44,12 +67,38 @@ class Update:
 
     def __init__(self, module: GenerativeModule):
         self._module = module
+        self._share = 1.0
+        self._in_parts = False
         self.grad_norm: Tensor
         """Norm of the gradient before clipping, a scalar tensor; known when the block has ended."""
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of `loss`. Call it once for every micro-batch to accumulate."""
-        self._module.manual_backward(loss)
+        """Add the gradients of `loss`; inside `parts`, of this part's share in the mean over all rows."""
+        self._module.manual_backward(loss if self._share == 1 else self._share * loss)
+
+    def parts(self, *tensors: Tensor) -> Iterator[Any]:
+        """The rows of a batch in as many parts as `accumulate` says, one after the other: a tensor, or a tuple of them.
+
+        The weights stay what they are, so the gradients add up to those of the whole batch, but for statistics over
+        the rows (batch norm, minibatch deviation), which are those of a part. What spectral norm and other
+        parametrizations make of a weight is computed once in a part.
+        """
+        self._in_parts = True
+        split = [tensor.tensor_split(self._module.update_options.accumulate) for tensor in tensors]
+        for part in zip(*split, strict=True):
+            self._share = len(part[0]) / len(tensors[0])
+            with cached():
+                yield part if len(part) > 1 else part[0]
+        self._share = 1.0
+
+    def end(self) -> None:
+        """The gradients are there.
+
+        Raises:
+            UserError: they should have come in parts, and the model took its batch at once.
+        """
+        if self._module.update_options.accumulate > 1 and not self._in_parts:
+            raise UserError(WHOLE.format(type(self._module).__name__))
 
 
 def fuse(optimizers: Iterable[Optimizer]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import cached
 
 from lightning_gen import likelihood, losses
+from lightning_gen.models.stylegan2 import MAPPING_RATE, MEAN_LENGTH, MEAN_STYLE
 
 
 def mirror(images: Tensor, chosen: Tensor) -> Tensor:
@@ -55,7 +56,6 @@ class BareLoop(ABC):
         self.batch_size, self.seen = batch_size, seen
         self.critic_steps = model.critic_steps
         self.noise: torch.Generator | None = None
-        self.keep_casts = True
         self.batches = self.load()
 
     def adam(self, *names: str) -> torch.optim.Adam:
@@ -96,9 +96,7 @@ class BareLoop(ABC):
 
     def autocast(self) -> torch.autocast:
         """Around the forward pass of one update, so that weights are cast once and kept for just that long."""
-        return torch.autocast(
-            self.device.type, self.precision, enabled=self.precision is not None, cache_enabled=self.keep_casts
-        )
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision is not None)
 
     def randn(self, *shape: int) -> Tensor:
         return torch.randn(*shape, device=self.device, generator=self.noise)
@@ -204,6 +202,69 @@ class ProGAN(WGANGP):
         return loss + self.settings.penalty * slope + self.settings.drift * losses.drift(logits_real)
 
 
+class StyleGAN2(BareLoop):
+    """R1 and path length in steps of their own, every few updates."""
+
+    def __init__(self, model: Any, *data: Any):
+        super().__init__(model, *data)
+        self.generator, self.discriminator = (self.networks[name] for name in self.trained)
+        self.latent_dim, self.mean_length, self.updates = model.latent_dim, model.mean_length.clone(), 0
+        settings, mapping = self.settings, list(self.generator.mapping.parameters())
+        others = [p for name, p in self.generator.named_parameters() if not name.startswith("mapping.")]
+        everything = [(list(self.discriminator.parameters()), 1.0)]
+        self.opt_d = self.lazy_adam(everything, settings.penalty_every)
+        self.opt_g = self.lazy_adam([(others, 1.0), (mapping, MAPPING_RATE)], settings.path_every)
+
+    def lazy_adam(self, groups: list[tuple[list[nn.Parameter], float]], every: int) -> torch.optim.Adam:
+        share = every / (every + 1)
+        rates = [{"params": parameters, "lr": share * rate * self.settings.lr} for parameters, rate in groups]
+        return torch.optim.Adam(rates, betas=tuple(beta**share for beta in self.settings.betas), fused=self.fused)
+
+    def update(self, batch: dict[str, Tensor]) -> None:
+        real, settings = batch["image"], self.settings
+        self.generator.requires_grad_(False)
+        with self.autocast():
+            loss_d = losses.minimax_d(self.discriminator(real), self.discriminator(self.drawn(len(real))))
+        take(self.opt_d, loss_d)
+        if self.updates % settings.penalty_every == 0:
+            with self.autocast():
+                real = real.detach().requires_grad_()
+                slope = losses.zero_centred_penalty(self.discriminator(real), real)
+            take(self.opt_d, settings.penalty * settings.penalty_every * slope)
+        self.generator.requires_grad_(True)
+        self.discriminator.requires_grad_(False)
+        with self.autocast():
+            loss_g = losses.non_saturating_g(self.discriminator(self.drawn(len(real), follow=True)))
+        take(self.opt_g, loss_g)
+        if self.updates % settings.path_every == 0:
+            with self.autocast():
+                styles = self.styles((len(real) + 1) // 2)
+                images = self.generator.synthesise(styles, self.layer_noise(len(styles)))
+                lengths = losses.path_lengths(images, styles, self.randn(*images.shape))
+                self.mean_length.lerp_(lengths.detach().mean(), 1 - MEAN_LENGTH)
+                deviation = (lengths - self.mean_length).square().mean()
+            take(self.opt_g, settings.path_penalty * settings.path_every * deviation)
+        self.discriminator.requires_grad_(True)
+        self.updates += 1
+
+    def drawn(self, n: int, follow: bool = False) -> Tensor:
+        return self.generator.synthesise(self.styles(n, follow), self.layer_noise(n))
+
+    def layer_noise(self, n: int) -> list[Tensor]:
+        return [self.randn(n, *shape) for shape in self.generator.noise_shapes()]
+
+    def styles(self, n: int, follow: bool = False) -> Tensor:
+        """Mixed: a random part of the layers takes a second one."""
+        first, second = self.generator.styles(self.randn(2 * n, self.latent_dim)).unflatten(0, (n, 2)).unbind(1)
+        if follow:
+            self.generator.mean_style.lerp_(first.detach().float().mean(0), 1 - MEAN_STYLE)
+        chance, place = self.rand(n, 2).unbind(1)
+        layers = torch.arange(self.generator.num_styles, device=self.device)
+        late = layers >= 1 + (place * (len(layers) - 1)).floor().view(-1, 1)
+        late = late & (chance < self.settings.mixing).view(-1, 1)
+        return torch.where(late.unsqueeze(2), second.unsqueeze(1), first.unsqueeze(1))
+
+
 class Pix2Pix(BareLoop):
     def __init__(self, model: Any, *data: Any):
         super().__init__(model, *data)
@@ -299,6 +360,7 @@ BARE: dict[str, type[BareLoop]] = {
     "sngan": SNGAN,
     "wgan-gp": WGANGP,
     "progan": ProGAN,
+    "stylegan2": StyleGAN2,
     "pix2pix": Pix2Pix,
     "cyclegan": CycleGAN,
     "vae": VAE,

@@ -123,9 +123,8 @@ class Interleave(pl.Callback):
         self._loop.noise = torch.Generator(model.device)
         self._loop.noise.manual_seed(here)
         torch.manual_seed(noise.mix(here, model.global_rank))  # of dropout
-        self._loop.keep_casts = False  # Lightning keeps none, and gradients that meet at one cast are rounded there
         self._loop.step({view: batch[view].detach() for view in model.views})
-        self._loop.noise, self._loop.keep_casts = None, True
+        self._loop.noise = None
         require_equal(model, self._loop)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

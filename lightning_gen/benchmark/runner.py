@@ -255,7 +255,7 @@ def _measure(row: Row) -> float:
     import pytorch_lightning as pl
     import torch
 
-    from lightning_gen import experiment
+    from lightning_gen import execution, experiment
     from lightning_gen.data.module import RunData
 
     settings = copy.deepcopy(row.settings)  # building a model settles it, and the row's fingerprint is of what it was
@@ -271,7 +271,7 @@ def _measure(row: Row) -> float:
         watch = _StopWatch()
         options: dict[str, Any] = {
             "accelerator": values["trainer"]["accelerator"] if torch.cuda.is_available() else "cpu",
-            "precision": values["trainer"]["precision"] or experiment.fast_precision("cpu"),
+            "precision": values["trainer"]["precision"] or execution.fast_precision("cpu"),
         }
         with experiment.quiet():
             trainer = pl.Trainer(

@@ -22,7 +22,8 @@ LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch
 @click.command("doctor")
 @click.option("--data", metavar="DIR|ARCHIVE", help="Also look at this set of images.")
 @click.option("--metrics", is_flag=True, help="Also score a fixed set and compare with what it should score.")
-def command(data: str | None, metrics: bool) -> None:
+@click.option("--speed", is_flag=True, help="Also time what precision, layout and optimizer a fit would take here.")
+def command(data: str | None, metrics: bool, speed: bool) -> None:
     """Check devices, versions, plugins, extractor weights and a set of images. Exit code 1 on a problem."""
     strangers = survey.survey(load=IMPORT)
     problems = [*_machine(), *_plugins(strangers), *_extractors(strangers)]
@@ -30,6 +31,8 @@ def command(data: str | None, metrics: bool) -> None:
         problems += _images(data)
     if metrics:
         problems += _metrics()
+    if speed:
+        _speed()
     for problem in problems:
         click.echo(f"PROBLEM  {problem}")
     click.echo("no problem found" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}")
@@ -97,6 +100,31 @@ def _metrics() -> list[str]:
     if not wrong:
         click.echo(f"metrics: {', '.join(selftest.EXPECTED)} of the fixed set are what they should be")
     return wrong
+
+
+def _speed() -> None:
+    """Nothing here is a problem: a user may have reasons."""
+    import torch
+
+    from lightning_gen import speed
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found, taken = speed.measure(device), speed.chosen(device)
+    plain = found[speed.WAYS[0]]
+    where = "one GPU" if device.type == "cuda" else f"the CPU, {torch.get_num_threads()} threads"
+    click.echo(f"training {speed.MODEL}'s quick networks on {where}, {speed.BATCH} images a step, images a second:")
+    for way, rate in found.items():
+        mark = "  <- `lgen fit`" if way == taken else ""
+        click.echo(f"  {way.name:24} {rate:8.0f}  {rate / plain:5.2f} times{mark}")
+    if taken.precision == "bf16-mixed":
+        click.echo(
+            "  bf16 is taken, since this processor has units for it (AMX); --trainer.precision 32-true refuses it"
+        )
+    else:
+        reason = (
+            "was not tried on GPUs yet" if device.type == "cuda" else "only pays where a processor has units for it"
+        )
+        click.echo(f"  bf16 {reason}: --trainer.precision bf16-mixed asks for it")
 
 
 def _images(root: str) -> list[str]:

@@ -60,7 +60,9 @@ class Discriminator(nn.Module):
     Six 3x3 convolutions, the first, third and fifth of which halve the size, each with dropout.
     """
 
-    def __init__(self, num_classes: int, width: int, side: int, channels: int, dropout: float, noise: float):
+    def __init__(
+        self, num_classes: int, width: int, side: int, channels: int, dropout: float, noise: float, norm: bool
+    ):
         super().__init__()
         widths = [channels, *(width << depth for depth in range(6))]
         layers: list[nn.Module] = []
@@ -68,7 +70,7 @@ class Discriminator(nn.Module):
             layers += [
                 ActivationNoise(noise),
                 nn.Conv2d(narrow, wide, 3, stride=1 if depth % 2 else 2, padding=1),
-                *([nn.BatchNorm2d(wide)] if depth > 0 else []),
+                *([nn.BatchNorm2d(wide)] if norm and depth > 0 else []),
                 nn.LeakyReLU(0.2, inplace=True),
                 nn.Dropout(dropout),
             ]
@@ -101,6 +103,7 @@ class ACGAN(GenerativeModule):
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
+        discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
@@ -138,6 +141,7 @@ class ACGAN(GenerativeModule):
         lr: PositiveFloat = 2e-4,
         betas: tuple[Decay, Decay] = (0.5, 0.999),
         critic_steps: PositiveInt = 1,
+        discriminator_norm: bool = True,
         penalty: NonNegativeFloat = 0.0,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
     ):
@@ -155,7 +159,9 @@ class ACGAN(GenerativeModule):
         self.critic_steps = critic_steps
         side = resolution // 8
         self.generator = Generator(latent_dim, num_classes, width, side, channels)
-        self.discriminator = Discriminator(num_classes, discriminator_width, side, channels, dropout, activation_noise)
+        self.discriminator = Discriminator(
+            num_classes, discriminator_width, side, channels, dropout, activation_noise, discriminator_norm
+        )
         self.apply(normal_weights)
         self.average("generator", ema_halflife_kimg)
 
@@ -168,23 +174,25 @@ class ACGAN(GenerativeModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
         chunks = (batch[key].chunk(self.critic_steps) for key in ("image", "label"))
-        for real, label in zip(*chunks, strict=True):
+        for images, labels in zip(*chunks, strict=True):
             with self.update(opt_d) as step_d:
-                fake = self.generator(self.randn(len(real), self.latent_dim), label)
-                real.requires_grad_(self.hparams.penalty > 0)
-                logits_real, classes_real = self.discriminator(self.augmented(real))
-                logits_fake, classes_fake = self.discriminator(self.augmented(fake))
-                loss_s = minimax_d(logits_real, logits_fake)  # -L_S, equation 2
-                loss_c = F.cross_entropy(classes_real.float(), label) + F.cross_entropy(classes_fake.float(), label)
-                loss_d = loss_s + self.hparams.classifier * loss_c  # -(L_S + L_C)
-                if self.hparams.penalty > 0:
-                    loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
-                step_d.backward(loss_d)
+                for real, label in step_d.parts(images, labels):
+                    fake = self.generator(self.randn(len(real), self.latent_dim), label)
+                    real.requires_grad_(self.hparams.penalty > 0)
+                    logits_real, classes_real = self.discriminator(self.augmented(real))
+                    logits_fake, classes_fake = self.discriminator(self.augmented(fake))
+                    loss_s = minimax_d(logits_real, logits_fake)  # -L_S, equation 2
+                    loss_c = F.cross_entropy(classes_real.float(), label) + F.cross_entropy(classes_fake.float(), label)
+                    loss_d = loss_s + self.hparams.classifier * loss_c  # -(L_S + L_C)
+                    if self.hparams.penalty > 0:
+                        loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.randn(len(real), self.latent_dim), label)
-            logits, classes = self.discriminator(self.augmented(fake))
-            loss_g = non_saturating_g(logits) + self.hparams.classifier * F.cross_entropy(classes.float(), label)
-            step_g.backward(loss_g)
+            for real, label in step_g.parts(images, labels):
+                fake = self.generator(self.randn(len(real), self.latent_dim), label)
+                logits, classes = self.discriminator(self.augmented(fake))
+                loss_g = non_saturating_g(logits) + self.hparams.classifier * F.cross_entropy(classes.float(), label)
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

@@ -188,32 +188,36 @@ class AgeCGAN(GenerativeModule):
         opt_d, opt_g = self.optimizers()
         weights = self.hparams
         chunks = (batch[key].chunk(self.critic_steps) for key in ("image", "label"))
-        for real, own in zip(*chunks, strict=True):
-            asked = (self.rand(len(own)) * self.num_classes).long().clamp_max(self.num_classes - 1)
+        for images, labels in zip(*chunks, strict=True):
+            goals = (self.rand(len(labels)) * self.num_classes).long().clamp_max(self.num_classes - 1)
             with self.update(opt_d) as step_d:
-                with torch.no_grad():
-                    fake = self.generator(real, asked)
-                logits_real, groups_real = self.discriminator(self.augmented(real))
-                logits_fake, _ = self.discriminator(self.augmented(fake))
-                slope = gradient_penalty(lambda x: self.discriminator(x)[0], real, fake, self.rand(len(real)))
-                loss_d = (  # equation 5, with the adversarial part of equation 8
-                    wasserstein_d(logits_real, logits_fake)
-                    + weights.penalty * slope
-                    + weights.weight_group * F.cross_entropy(groups_real.float(), own)
-                )
-                step_d.backward(loss_d)
+                for real, own, asked in step_d.parts(images, labels, goals):
+                    with torch.no_grad():
+                        fake = self.generator(real, asked)
+                    logits_real, groups_real = self.discriminator(self.augmented(real))
+                    logits_fake, _ = self.discriminator(self.augmented(fake))
+                    slope = gradient_penalty(lambda x: self.discriminator(x)[0], real, fake, self.rand(len(real)))
+                    loss_d = (  # equation 5, with the adversarial part of equation 8
+                        wasserstein_d(logits_real, logits_fake)
+                        + weights.penalty * slope
+                        + weights.weight_group * F.cross_entropy(groups_real.float(), own)
+                    )
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            fake = self.generator(real, asked)
-            logits, groups = self.discriminator(self.augmented(fake))
-            cycle = F.l1_loss(self.generator(fake, own).float(), real.float())
-            loss_g = (  # equation 6
-                wasserstein_g(logits)
-                + weights.weight_group * F.cross_entropy(groups.float(), asked)
-                + weights.weight_cycle * cycle
-            )
-            if weights.weight_identity > 0:
-                loss_g = loss_g + weights.weight_identity * F.l1_loss(self.generator(real, own).float(), real.float())
-            step_g.backward(loss_g)
+            for real, own, asked in step_g.parts(images, labels, goals):
+                fake = self.generator(real, asked)
+                logits, groups = self.discriminator(self.augmented(fake))
+                cycle = F.l1_loss(self.generator(fake, own).float(), real.float())
+                loss_g = (  # equation 6
+                    wasserstein_g(logits)
+                    + weights.weight_group * F.cross_entropy(groups.float(), asked)
+                    + weights.weight_cycle * cycle
+                )
+                if weights.weight_identity > 0:
+                    loss_g = loss_g + weights.weight_identity * F.l1_loss(
+                        self.generator(real, own).float(), real.float()
+                    )
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

@@ -149,20 +149,22 @@ class CGAN(GenerativeModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
         chunks = (batch[key].chunk(self.critic_steps) for key in ("image", "label"))
-        for real, label in zip(*chunks, strict=True):
+        for images, labels in zip(*chunks, strict=True):
             with self.update(opt_d) as step_d:
-                fake = self.generator(self.rand(len(real), self.latent_dim), label)
-                real.requires_grad_(self.hparams.penalty > 0)
-                logits_real = self.discriminator(self.augmented(real), label)
-                logits_fake = self.discriminator(self.augmented(fake), label)
-                loss_d = minimax_d(logits_real, logits_fake)
-                if self.hparams.penalty > 0:
-                    loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
-                step_d.backward(loss_d)
+                for real, label in step_d.parts(images, labels):
+                    fake = self.generator(self.rand(len(real), self.latent_dim), label)
+                    real.requires_grad_(self.hparams.penalty > 0)
+                    logits_real = self.discriminator(self.augmented(real), label)
+                    logits_fake = self.discriminator(self.augmented(fake), label)
+                    loss_d = minimax_d(logits_real, logits_fake)
+                    if self.hparams.penalty > 0:
+                        loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.rand(len(real), self.latent_dim), label)
-            loss_g = non_saturating_g(self.discriminator(self.augmented(fake), label))
-            step_g.backward(loss_g)
+            for real, label in step_g.parts(images, labels):
+                fake = self.generator(self.rand(len(real), self.latent_dim), label)
+                loss_g = non_saturating_g(self.discriminator(self.augmented(fake), label))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import cached
 
 from lightning_gen.errors import UserError, without_labels
 from lightning_gen.losses import hinge_d, hinge_g
@@ -167,17 +166,19 @@ class ProjectionGAN(GenerativeModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
         chunks = (batch[key].chunk(self.critic_steps) for key in ("image", "label"))
-        for real, label in zip(*chunks, strict=True):
-            with self.update(opt_d) as step_d, cached():  # one power iteration an update
+        for images, labels in zip(*chunks, strict=True):
+            with self.update(opt_d) as step_d:
+                for real, label in step_d.parts(images, labels):  # spectral norm: one power iteration a part
+                    fake = self.generator(self.randn(len(real), self.latent_dim), label)
+                    logits_real = self.discriminator(self.augmented(real), label)
+                    logits_fake = self.discriminator(self.augmented(fake), label)
+                    loss_d = hinge_d(logits_real, logits_fake)
+                    step_d.backward(loss_d)
+        with self.update(opt_g) as step_g:
+            for real, label in step_g.parts(images, labels):
                 fake = self.generator(self.randn(len(real), self.latent_dim), label)
-                logits_real = self.discriminator(self.augmented(real), label)
-                logits_fake = self.discriminator(self.augmented(fake), label)
-                loss_d = hinge_d(logits_real, logits_fake)
-                step_d.backward(loss_d)
-        with self.update(opt_g) as step_g, cached():
-            fake = self.generator(self.randn(len(real), self.latent_dim), label)
-            loss_g = hinge_g(self.discriminator(self.augmented(fake), label))
-            step_g.backward(loss_g)
+                loss_g = hinge_g(self.discriminator(self.augmented(fake), label))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

@@ -33,6 +33,7 @@ class DCGAN(GenerativeModule):
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
+        discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         input_noise: Deviation of the noise on all images that the discriminator sees; 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
@@ -64,6 +65,7 @@ class DCGAN(GenerativeModule):
         lr: PositiveFloat = 2e-4,
         betas: tuple[Decay, Decay] = (0.5, 0.999),
         critic_steps: PositiveInt = 1,
+        discriminator_norm: bool = True,
         penalty: NonNegativeFloat = 0.0,
         input_noise: NonNegativeFloat = 0.0,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
@@ -77,7 +79,7 @@ class DCGAN(GenerativeModule):
         self.critic_steps = critic_steps
         doublings = int(math.log2(resolution)) - 2
         self.generator = strided_generator(latent_dim, width, doublings, channels)
-        self.discriminator = strided_discriminator(width, doublings, channels)
+        self.discriminator = strided_discriminator(width, doublings, channels, discriminator_norm)
         self.apply(normal_weights)
         self.average("generator", ema_halflife_kimg)
 
@@ -89,20 +91,22 @@ class DCGAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
-        for real in batch["image"].chunk(self.critic_steps):
+        for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
-                fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-                real.requires_grad_(self.hparams.penalty > 0)
-                logits_real = self.discriminator(self.noisy(self.augmented(real)))
-                logits_fake = self.discriminator(self.noisy(self.augmented(fake)))
-                loss_d = minimax_d(logits_real, logits_fake)
-                if self.hparams.penalty > 0:
-                    loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
-                step_d.backward(loss_d)
+                for real in step_d.parts(images):
+                    fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+                    real.requires_grad_(self.hparams.penalty > 0)
+                    logits_real = self.discriminator(self.noisy(self.augmented(real)))
+                    logits_fake = self.discriminator(self.noisy(self.augmented(fake)))
+                    loss_d = minimax_d(logits_real, logits_fake)
+                    if self.hparams.penalty > 0:
+                        loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-            loss_g = non_saturating_g(self.discriminator(self.noisy(self.augmented(fake))))
-            step_g.backward(loss_g)
+            for real in step_g.parts(images):
+                fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+                loss_g = non_saturating_g(self.discriminator(self.noisy(self.augmented(fake))))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

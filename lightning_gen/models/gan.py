@@ -140,20 +140,22 @@ class GAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
-        for real in batch["image"].chunk(self.critic_steps):
+        for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
-                fake = self.generator(self.randn(len(real), self.latent_dim))
-                real.requires_grad_(self.hparams.penalty > 0)
-                logits_real = self.discriminator(self.augmented(real))
-                logits_fake = self.discriminator(self.augmented(fake))
-                loss_d = minimax_d(logits_real, logits_fake)
-                if self.hparams.penalty > 0:
-                    loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
-                step_d.backward(loss_d)
+                for real in step_d.parts(images):
+                    fake = self.generator(self.randn(len(real), self.latent_dim))
+                    real.requires_grad_(self.hparams.penalty > 0)
+                    logits_real = self.discriminator(self.augmented(real))
+                    logits_fake = self.discriminator(self.augmented(fake))
+                    loss_d = minimax_d(logits_real, logits_fake)
+                    if self.hparams.penalty > 0:
+                        loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.randn(len(real), self.latent_dim))
-            loss_g = self.generator_loss(self.discriminator(self.augmented(fake)))
-            step_g.backward(loss_g)
+            for real in step_g.parts(images):
+                fake = self.generator(self.randn(len(real), self.latent_dim))
+                loss_g = self.generator_loss(self.discriminator(self.augmented(fake)))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

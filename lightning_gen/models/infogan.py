@@ -176,20 +176,22 @@ class InfoGAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
-        for real in batch["image"].chunk(self.critic_steps):
+        for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
-                latents, codes = self.spell(self.rand(len(real), self.draws))
-                fake = self.generator(latents)
-                logits_real, _ = self.discriminator(self.augmented(real))
-                logits_fake, guess = self.discriminator(self.augmented(fake))
-                bound = information(codes, guess)
-                loss_d = minimax_d(logits_real, logits_fake) - self.hparams.information * bound
-                step_d.backward(loss_d)
+                for real in step_d.parts(images):
+                    latents, codes = self.spell(self.rand(len(real), self.draws))
+                    fake = self.generator(latents)
+                    logits_real, _ = self.discriminator(self.augmented(real))
+                    logits_fake, guess = self.discriminator(self.augmented(fake))
+                    bound = information(codes, guess)
+                    loss_d = minimax_d(logits_real, logits_fake) - self.hparams.information * bound
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            latents, codes = self.spell(self.rand(len(real), self.draws))
-            logits, guess = self.discriminator(self.augmented(self.generator(latents)))
-            loss_g = non_saturating_g(logits) - self.hparams.information * information(codes, guess)
-            step_g.backward(loss_g)
+            for real in step_g.parts(images):
+                latents, codes = self.spell(self.rand(len(real), self.draws))
+                logits, guess = self.discriminator(self.augmented(self.generator(latents)))
+                loss_g = non_saturating_g(logits) - self.hparams.information * information(codes, guess)
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

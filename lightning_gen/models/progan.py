@@ -46,6 +46,25 @@ class Growth:
         return (stage, alpha) if stage <= self.last_stage else (self.last_stage, 1.0)
 
 
+class GeneratorBlock(nn.ModuleList):
+    """Two convolutions at twice the resolution: (B, wide, R, R) -> (B, narrow, 2R, 2R)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        for conv in self:
+            x = pixel_norm(F.leaky_relu(conv(x), 0.2))
+        return x
+
+
+class DiscriminatorBlock(nn.ModuleList):
+    """Two convolutions, then half the resolution: (B, narrow, R, R) -> (B, wide, R/2, R/2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self:
+            x = F.leaky_relu(conv(x), 0.2)
+        return F.avg_pool2d(x, 2)
+
+
 class Generator(nn.Module):
     """Table 2, left: latents (B, latent_dim) -> images (B, C, R, R), R = 4 * 2**stage."""
 
@@ -56,7 +75,7 @@ class Generator(nn.Module):
         self.project.bias = nn.Parameter(torch.zeros(widths[0]))
         self.first = EqualizedConv2d(widths[0], widths[0], 3)
         self.blocks = nn.ModuleList(
-            nn.ModuleList([EqualizedConv2d(wide, narrow, 3), EqualizedConv2d(narrow, narrow, 3)])
+            GeneratorBlock([EqualizedConv2d(wide, narrow, 3), EqualizedConv2d(narrow, narrow, 3)])
             for wide, narrow in itertools.pairwise(widths)
         )
         self.to_rgb = nn.ModuleList(EqualizedConv2d(width, channels, 1, gain=1.0) for width in widths)
@@ -69,9 +88,7 @@ class Generator(nn.Module):
         x = pixel_norm(F.leaky_relu(self.first(x), 0.2))
         before = x
         for block in self.blocks[:stage]:
-            before, x = x, F.interpolate(x, scale_factor=2, mode="nearest")
-            for conv in block:
-                x = pixel_norm(F.leaky_relu(conv(x), 0.2))
+            before, x = x, block(x)
         image = self.to_rgb[stage](x)
         if alpha < 1:
             coarse = F.interpolate(self.to_rgb[stage - 1](before), scale_factor=2, mode="nearest")
@@ -86,7 +103,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.from_rgb = nn.ModuleList(EqualizedConv2d(channels, width, 1) for width in widths)
         self.blocks = nn.ModuleList(
-            nn.ModuleList([EqualizedConv2d(narrow, narrow, 3), EqualizedConv2d(narrow, wide, 3)])
+            DiscriminatorBlock([EqualizedConv2d(narrow, narrow, 3), EqualizedConv2d(narrow, wide, 3)])
             for wide, narrow in itertools.pairwise(widths)
         )
         self.last = EqualizedConv2d(widths[0] + 1, widths[0], 3)
@@ -97,9 +114,7 @@ class Discriminator(nn.Module):
         """The mirror image of the generator, fade-in included."""
         x = F.leaky_relu(self.from_rgb[stage](images), 0.2)
         for depth in range(stage, 0, -1):
-            for conv in self.blocks[depth - 1]:
-                x = F.leaky_relu(conv(x), 0.2)
-            x = F.avg_pool2d(x, 2)
+            x = self.blocks[depth - 1](x)
             if depth == stage and alpha < 1:
                 coarse = F.leaky_relu(self.from_rgb[stage - 1](F.avg_pool2d(images, 2)), 0.2)
                 x = torch.lerp(coarse, x, alpha)
@@ -130,6 +145,7 @@ class ProGAN(GenerativeModule):
     """
 
     paper = "Karras et al. 2018, Progressive Growing of GANs for Improved Quality, Stability, and Variation, https://arxiv.org/abs/1710.10196"
+    recomputed = (GeneratorBlock, DiscriminatorBlock)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 1024, 1024)},
         "quick": {
@@ -186,25 +202,27 @@ class ProGAN(GenerativeModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
         stage, alpha = self.growth.at(self.clock.images)
-        for real in batch["image"].chunk(self.critic_steps):
+        for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
-                real = self.augmented(self.shrink(real, stage, alpha))
-                fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim), stage, alpha))
-                logits_real = self.discriminator(real, stage, alpha)
-                logits_fake = self.discriminator(fake, stage, alpha)
-                slope = gradient_penalty(
-                    lambda x: self.discriminator(x, stage, alpha), real, fake, self.rand(len(real))
-                )
-                loss_d = (
-                    wasserstein_d(logits_real, logits_fake)
-                    + self.hparams.penalty * slope
-                    + self.hparams.drift * drift(logits_real)
-                )
-                step_d.backward(loss_d)
+                for real in step_d.parts(images):
+                    real = self.augmented(self.shrink(real, stage, alpha))
+                    fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim), stage, alpha))
+                    logits_real = self.discriminator(real, stage, alpha)
+                    logits_fake = self.discriminator(fake, stage, alpha)
+                    slope = gradient_penalty(
+                        lambda x: self.discriminator(x, stage, alpha), real, fake, self.rand(len(real))
+                    )
+                    loss_d = (
+                        wasserstein_d(logits_real, logits_fake)
+                        + self.hparams.penalty * slope
+                        + self.hparams.drift * drift(logits_real)
+                    )
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
-            loss_g = wasserstein_g(self.discriminator(self.augmented(fake), stage, alpha))
-            step_g.backward(loss_g)
+            for real in step_g.parts(images):
+                fake = self.generator(self.randn(len(real), self.latent_dim), stage, alpha)
+                loss_g = wasserstein_g(self.discriminator(self.augmented(fake), stage, alpha))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

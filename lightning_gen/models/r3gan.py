@@ -190,6 +190,7 @@ class R3GAN(GenerativeModule):
     paper = (
         "Huang et al. 2024, The GAN is dead; long live the GAN! A Modern GAN Baseline, https://arxiv.org/abs/2501.05441"
     )
+    recomputed = (ResidualBlock,)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 32, 32), "num_classes": 10, "conditional": True},
         "quick": {
@@ -292,22 +293,23 @@ class R3GAN(GenerativeModule):
         gamma = self.anneal(opt_d, opt_g)
         labels = batch["label"] if self.num_classes else batch["image"].new_zeros(len(batch["image"]))
         chunks = zip(batch["image"].chunk(self.critic_steps), labels.chunk(self.critic_steps), strict=True)
-        for real, label in chunks:
+        for images, labels in chunks:
             with self.update(opt_d) as step_d:
-                fake = self.generator(self.randn(len(real), self.latent_dim), label).requires_grad_()
-                real = real.requires_grad_()
-                logits_real = self.discriminator(self.augmented(real), label)
-                logits_fake = self.discriminator(self.augmented(fake), label)
-                loss_d = relativistic_d(logits_real, logits_fake)
-                penalties = zero_centred_penalty(logits_real, real) + zero_centred_penalty(logits_fake, fake)
-                step_d.backward(loss_d + gamma * penalties)
-        real = real.detach()
+                for real, label in step_d.parts(images, labels):
+                    fake = self.generator(self.randn(len(real), self.latent_dim), label).requires_grad_()
+                    real = real.requires_grad_()
+                    logits_real = self.discriminator(self.augmented(real), label)
+                    logits_fake = self.discriminator(self.augmented(fake), label)
+                    loss_d = relativistic_d(logits_real, logits_fake)
+                    penalties = zero_centred_penalty(logits_real, real) + zero_centred_penalty(logits_fake, fake)
+                    step_d.backward(loss_d + gamma * penalties)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.randn(len(real), self.latent_dim), label)
-            loss_g = relativistic_g(
-                self.discriminator(self.augmented(real), label), self.discriminator(self.augmented(fake), label)
-            )
-            step_g.backward(loss_g)
+            for real, label in step_g.parts(images, labels):
+                fake = self.generator(self.randn(len(real), self.latent_dim), label)
+                loss_g = relativistic_g(
+                    self.discriminator(self.augmented(real), label), self.discriminator(self.augmented(fake), label)
+                )
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

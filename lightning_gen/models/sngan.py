@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import cached
 
 from lightning_gen.errors import UserError
 from lightning_gen.losses import hinge_d, hinge_g
@@ -156,17 +155,19 @@ class SNGAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
-        for real in batch["image"].chunk(self.critic_steps):
-            with self.update(opt_d) as step_d, cached():  # appendix A: one power iteration an update
+        for images in batch["image"].chunk(self.critic_steps):
+            with self.update(opt_d) as step_d:
+                for real in step_d.parts(images):  # spectral norm: one power iteration a part
+                    fake = self.generator(self.randn(len(real), self.latent_dim))
+                    logits_real = self.discriminator(self.augmented(real))
+                    logits_fake = self.discriminator(self.augmented(fake))
+                    loss_d = hinge_d(logits_real, logits_fake)
+                    step_d.backward(loss_d)
+        with self.update(opt_g) as step_g:
+            for real in step_g.parts(images):
                 fake = self.generator(self.randn(len(real), self.latent_dim))
-                logits_real = self.discriminator(self.augmented(real))
-                logits_fake = self.discriminator(self.augmented(fake))
-                loss_d = hinge_d(logits_real, logits_fake)
-                step_d.backward(loss_d)
-        with self.update(opt_g) as step_g, cached():
-            fake = self.generator(self.randn(len(real), self.latent_dim))
-            loss_g = hinge_g(self.discriminator(self.augmented(fake)))
-            step_g.backward(loss_g)
+                loss_g = hinge_g(self.discriminator(self.augmented(fake)))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -44,8 +45,14 @@ def enlarged(image: Tensor) -> Tensor:
 
 
 def _filter(x: Tensor, gain: float) -> Tensor:
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device, dtype=x.dtype) / 8
-    return (gain * torch.outer(taps, taps)).expand(x.shape[1], 1, 4, 4)
+    return _taps(gain, x.device, x.dtype).expand(x.shape[1], 1, 4, 4)
+
+
+@cache
+def _taps(gain: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Made once: a GPU would wait for the numbers each time."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device, dtype=dtype) / 8
+    return gain * torch.outer(taps, taps)
 
 
 class ModulatedConv2d(nn.Module):
@@ -241,6 +248,7 @@ class StyleGAN2(GenerativeModule):
     paper = (
         "Karras et al. 2020, Analyzing and Improving the Image Quality of StyleGAN, https://arxiv.org/abs/1912.04958"
     )
+    recomputed = (StyledLayer, ResidualBlock)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 1024, 1024)},
         "quick": {
@@ -316,25 +324,31 @@ class StyleGAN2(GenerativeModule):
         opt_d, opt_g = self.optimizers()
         updates = self.trainer.global_step  # before this one; it moves with the first update below
         weights = self.hparams
-        for real in batch["image"].chunk(self.critic_steps):
+        for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
-                fake = self.generator.synthesise(self.mixed_styles(len(real)), self.noise(len(real)))
-                logits_real = self.discriminator(self.augmented(real))
-                logits_fake = self.discriminator(self.augmented(fake))
-                loss_d = minimax_d(logits_real, logits_fake)
-                step_d.backward(loss_d)
+                for real in step_d.parts(images):
+                    fake = self.generator.synthesise(self.mixed_styles(len(real)), self.noise(len(real)))
+                    logits_real = self.discriminator(self.augmented(real))
+                    logits_fake = self.discriminator(self.augmented(fake))
+                    loss_d = minimax_d(logits_real, logits_fake)
+                    step_d.backward(loss_d)
             if weights.penalty > 0 and updates % weights.penalty_every == 0:
                 with self.update(opt_d) as lazy_d:
-                    real = real.detach().requires_grad_()
-                    slope = zero_centred_penalty(self.discriminator(self.augmented(real)), real)
-                    lazy_d.backward(weights.penalty * slope * weights.penalty_every)
+                    for real in lazy_d.parts(images):
+                        real = real.detach().requires_grad_()
+                        slope = zero_centred_penalty(self.discriminator(self.augmented(real)), real)
+                        lazy_d.backward(weights.penalty * slope * weights.penalty_every)
         with self.update(opt_g) as step_g:
-            fake = self.generator.synthesise(self.mixed_styles(len(real), follow=True), self.noise(len(real)))
-            loss_g = non_saturating_g(self.discriminator(self.augmented(fake)))
-            step_g.backward(loss_g)
+            for real in step_g.parts(images):
+                fake = self.generator.synthesise(self.mixed_styles(len(real), follow=True), self.noise(len(real)))
+                loss_g = non_saturating_g(self.discriminator(self.augmented(fake)))
+                step_g.backward(loss_g)
         if weights.path_penalty > 0 and updates % weights.path_every == 0:
             with self.update(opt_g) as lazy_g:
-                lazy_g.backward(weights.path_penalty * self.path_deviation((len(real) + 1) // 2) * weights.path_every)
+                for real in lazy_g.parts(images):
+                    lazy_g.backward(
+                        weights.path_penalty * self.path_deviation((len(real) + 1) // 2) * weights.path_every
+                    )
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

@@ -83,17 +83,19 @@ class WGAN(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_c, opt_g = self.optimizers()
-        for real in batch["image"].chunk(self.critic_steps):
+        for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_c) as step_c:
-                fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-                values_real, values_fake = self.critic(self.augmented(real)), self.critic(self.augmented(fake))
-                loss_c = wasserstein_d(values_real, values_fake)
-                step_c.backward(loss_c)
+                for real in step_c.parts(images):
+                    fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+                    values_real, values_fake = self.critic(self.augmented(real)), self.critic(self.augmented(fake))
+                    loss_c = wasserstein_d(values_real, values_fake)
+                    step_c.backward(loss_c)
             clip_weights(self.critic, self.hparams.clip)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-            loss_g = wasserstein_g(self.critic(self.augmented(fake)))
-            step_g.backward(loss_g)
+            for real in step_g.parts(images):
+                fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
+                loss_g = wasserstein_g(self.critic(self.augmented(fake)))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_c,

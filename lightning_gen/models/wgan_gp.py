@@ -148,18 +148,20 @@ class WGANGP(GenerativeModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()
-        for real in batch["image"].chunk(self.critic_steps):
+        for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
-                fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim)))
-                real = self.augmented(real)
-                values_real, values_fake = self.discriminator(real), self.discriminator(fake)
-                slope = gradient_penalty(self.discriminator, real, fake, self.rand(len(real)))
-                loss_d = wasserstein_d(values_real, values_fake) + self.hparams.penalty * slope
-                step_d.backward(loss_d)
+                for real in step_d.parts(images):
+                    fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim)))
+                    real = self.augmented(real)
+                    values_real, values_fake = self.discriminator(real), self.discriminator(fake)
+                    slope = gradient_penalty(self.discriminator, real, fake, self.rand(len(real)))
+                    loss_d = wasserstein_d(values_real, values_fake) + self.hparams.penalty * slope
+                    step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
-            fake = self.generator(self.randn(len(real), self.latent_dim))
-            loss_g = wasserstein_g(self.discriminator(self.augmented(fake)))
-            step_g.backward(loss_g)
+            for real in step_g.parts(images):
+                fake = self.generator(self.randn(len(real), self.latent_dim))
+                loss_g = wasserstein_g(self.discriminator(self.augmented(fake)))
+                step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
             loss_d=loss_d,

@@ -21,3 +21,11 @@ def test_a_score_that_is_off_is_a_problem_that_names_both_values(monkeypatch: py
     assert done.exit_code == 1
     assert "PROBLEM  fid/tiny of the fixed set is 0.29" in done.output
     assert "should be 0.3" in done.output
+
+
+def test_the_speed_of_each_default_is_shown_and_the_one_that_a_fit_takes() -> None:
+    done = CliRunner().invoke(main, ["doctor", "--speed"])
+    assert done.exit_code == 0, done.output
+    rows = [line for line in done.output.splitlines() if line.endswith(" times") or "<- `lgen fit`" in line]
+    assert len(rows) == 4
+    assert sum("<- `lgen fit`" in row for row in rows) == 1

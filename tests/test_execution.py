@@ -1,0 +1,121 @@
+"""Parts, kept casts, activations computed again and compiled networks change what a step costs, not what it does."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_gen import execution, experiment, registry, settings
+from lightning_gen.errors import UserError
+
+QUICK = ("--seed", "3", "--trainer.precision", "32-true", "--data.size", "64", "--data.batch_size", "4")
+
+
+def trained(tmp_path: Path, model: str, *arguments: str, steps: int = 2) -> dict[str, Tensor]:
+    """The weights after a few steps."""
+    small = [f"--model.{key}={value}" for key, value in registry.load(model).checked.items()]
+    batch = 4 * registry.load(model).presets["quick"].get("critic_steps", 1)
+    chosen = settings.resolve(
+        [*QUICK, *small, "--kimg", str(steps * batch / 1000), *arguments], model=model, preset="quick"
+    )
+    for callback in ("metrics", "samples"):
+        chosen.values[callback]["every_kimg"] = 0
+    chosen.values["logger"] = ["none"]
+    folder = tmp_path / f"{model}-{len(list(tmp_path.iterdir()))}"
+    experiment.fit(chosen, folder, say=lambda line: None, show_progress=False)
+    state: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return {key: value for key, value in state["state_dict"].items() if isinstance(value, Tensor)}
+
+
+def apart(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+    """The share of weights that differ by more than rounding: Adam's first step turns a gradient of all but 0 into one
+    of full length, in the direction that rounding gives it."""
+    assert ours.keys() == theirs.keys()
+    weights = [key for key, value in ours.items() if value.is_floating_point()]
+    mine, other = (torch.cat([state[key].flatten() for key in weights]) for state in (ours, theirs))
+    return float((~torch.isclose(mine, other, rtol=1e-3, atol=1e-5)).double().mean())
+
+
+def test_the_gradient_of_all_parts_is_that_of_the_batch() -> None:
+    torch.manual_seed(0)
+    network, rows = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), torch.randn(7, 3)
+
+    def gradient(accumulate: int) -> Tensor:
+        from lightning_gen.module import GenerativeModule
+        from lightning_gen.update import Update, UpdateOptions
+
+        module = GenerativeModule()
+        module.update_options = UpdateOptions(accumulate=accumulate)
+        module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign, assignment]
+        network.zero_grad()
+        step = Update(module)
+        for part in step.parts(rows):
+            step.backward(network(part).square().mean())
+        return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+    for parts in (2, 3, 7):  # also where they are not equally long
+        assert gradient(parts).allclose(gradient(1), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("model", ["progan", "stylegan2", "r3gan"])
+def test_computing_activations_again_changes_no_weight(tmp_path: Path, model: str) -> None:
+    kept = trained(tmp_path, model)
+    again = trained(tmp_path, model, "--update.recompute", "true")
+    assert apart(kept, again) < 1e-3
+
+
+@pytest.mark.parametrize("model", ["dcgan", "wgan-gp"])
+def test_compiled_networks_learn_the_same_also_under_penalties(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Penalties differentiate twice, which the compiler refuses; its code generator would only cost minutes here."""
+    plain = trained(tmp_path, model)
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda function: calls.append(1) or partial(function))
+    seen = trained(tmp_path, model, "--update.compile", "true")
+    assert len(calls) == 2
+    assert apart(plain, seen) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(execution.torch, "compile", partial(torch.compile, backend="aot_eager"))
+    assert apart(plain, trained(tmp_path, model, "--update.compile", "true")) < 5e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "reason"),
+    [
+        ("cyclegan", "--update.accumulate=2", "as a whole"),
+        ("vae", "--update.accumulate=2", "as a whole"),
+        ("dcgan", "--update.recompute=true", "no blocks"),
+        ("dcgan", "--update.accumulate=3", "does not divide"),
+    ],
+)
+def test_what_a_model_cannot_do_is_said_before_anything_is_left(
+    tmp_path: Path, model: str, setting: str, reason: str
+) -> None:
+    chosen = settings.resolve([setting, "--kimg", "0.1"], model=model, preset="quick")
+    for callback in ("metrics", "samples"):
+        chosen.values[callback]["every_kimg"] = 0
+    chosen.values["logger"] = ["none"]
+    with pytest.raises(UserError, match=reason):
+        experiment.fit(chosen, tmp_path / "run", say=lambda line: None, show_progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cast_is_made_once_in_a_block_and_forgotten_after_it() -> None:
+    weight, x = nn.Parameter(torch.ones(4, 4)), torch.ones(1, 4)
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        with execution.kept_casts("cpu"):
+            with torch.no_grad():
+                x @ weight
+            product = (x @ weight).sum()
+        product.backward()
+        with torch.no_grad():
+            weight.add_(1.0)
+        assert float((x @ weight).sum().detach()) == 32
+        assert not torch.is_autocast_cache_enabled()
+    assert weight.grad is not None
