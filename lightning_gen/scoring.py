@@ -34,7 +34,7 @@ PROTOCOLS: dict[str, tuple[str, str | None]] = {
 }
 """Extractor and resize that a name stands for: the FID papers', clean-fid's, that of torchmetrics since 1.8, ours."""
 
-METRICS = ("fid", "is", "kid", "prdc", "modes", "points", "psnr", "ssim", "kept")
+METRICS = ("fid", "is", "kid", "prdc", "modes", "points", "digits", "psnr", "ssim", "kept")
 
 SAMPLES = 10_000
 """Images drawn from a model where nobody says how many."""

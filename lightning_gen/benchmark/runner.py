@@ -21,7 +21,7 @@ from lightning_gen.benchmark.results import Evaluation, ResultRow
 from lightning_gen.benchmark.suite import Row, Suite
 from lightning_gen.errors import UserError
 
-CURVE = ("fid/", "is/", "mode_coverage", "on_manifold", "label_accuracy")
+CURVE = ("fid/", "is/", "mode_coverage", "modes_covered", "on_manifold", "label_accuracy")
 """Scores in training that a row keeps as its curve, by how their names begin."""
 
 GRID = 64

@@ -18,6 +18,8 @@ BETTER = {
     "coverage": "↑",
     "mode_coverage": "↑",
     "on_manifold": "↑",
+    "modes_covered": "↑",
+    "mode_kl": "↓",
     "label_accuracy": "↑",
     "shape_kept": "↑",
     "colour_kept": "↑",

@@ -13,7 +13,7 @@ from lightning_gen.metrics.evaluation import Panel, evaluate
 from lightning_gen.metrics.passport import library_versions
 from lightning_gen.module import GenerativeModule
 
-USUAL = ("fid", "is", "modes", "points", "psnr")
+USUAL = ("fid", "is", "modes", "points", "digits", "psnr")
 """Metrics that are tried where nobody names any."""
 
 

@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lightning_gen.data import points
+from lightning_gen.data import points, stacked_mnist
 from lightning_gen.data.source import Source
+from lightning_gen.metrics import digits
 from lightning_gen.metrics.extractors import Extractor
 from lightning_gen.metrics.features import FeatureSet, Kind
 from lightning_gen.metrics.frechet import frechet_distance_from_statistics
@@ -170,3 +171,18 @@ class PointCoverage(Score):
         source = self.reference.source
         assert isinstance(source, points.Points)
         return points.modes_covered(generated.pixels, source.layout)
+
+
+class DigitCoverage(Score):
+    """On `stacked-mnist`: modes drawn, of 1,000, and how far their frequencies are from the data's."""
+
+    needs = frozenset({"pixels"})
+
+    @classmethod
+    def unfit(cls, source: Source, extractor: Extractor) -> str:
+        """Only `stacked-mnist` spells numbers."""
+        return "" if isinstance(source, stacked_mnist.StackedMNIST) else "only the data `stacked-mnist` has digits"
+
+    def compute(self, generated: FeatureSet) -> dict[str, float]:
+        """{"modes_covered": of 1,000, "mode_kl": nats}."""
+        return digits.coverage(generated.pixels, self.reference.source.class_counts())
