@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from lightning_gen.augment import ADA, DiffAugment
 from lightning_gen.errors import UserError
 from lightning_gen.models.r3gan import R3GAN, ResidualBlock
+from lightning_gen.update import Update
 
 SMALL: dict[str, Any] = {"image_shape": (3, 16, 16), "latent_dim": 8, "width": 16, "blocks": 1}
 
@@ -80,9 +80,12 @@ def test_the_discriminator_minimises_the_pairing_loss_and_both_penalties(
 
     @contextmanager
     def update(optimizer: Any) -> Any:
-        yield SimpleNamespace(backward=losses.append, grad_norm=torch.zeros(()))
+        step = Update(model)
+        step.grad_norm = torch.zeros(())
+        yield step
 
     monkeypatch.setattr(model, "update", update)
+    monkeypatch.setattr(model, "manual_backward", losses.append)
     monkeypatch.setattr(model, "optimizers", model.configure_optimizers)
     out = model.training_step({"image": torch.rand(4, 3, 16, 16)}, 0)
     gamma = 0.5 if seen == 0 else 0.1

@@ -152,7 +152,8 @@ def report(suite: str, out: str) -> None:
 def _results(suite: str, out: str) -> Path:
     from lightning_gen.errors import UserError, nearest
 
-    file = Path(suite) if suite.endswith(".jsonl") else Path(out) / f"{suite}.jsonl"
+    name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+    file = Path(suite) if suite.endswith(".jsonl") else Path(out) / f"{name}.jsonl"
     if not file.is_file():
         known = [path.stem for path in sorted(Path(out).glob("*.jsonl"))]
         raise UserError(f"there are no results {file}{nearest(suite, known)}")
