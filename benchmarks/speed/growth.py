@@ -1,20 +1,22 @@
-"""Images a second as the work grows: resolution, width and batch of dcgan, and the FLOPs that an image costs.
+"""Images a second as the work grows: resolution, width and batch of dcgan, resolution of progan, and an image's FLOPs.
 
     python benchmarks/speed/growth.py [--rounds N] [--threads N] [--json FILE]
 
-The bare loop of `bare.py` with our defaults, at the middle of all three and along one of them at a time.
+The bare loop of `bare.py` with our defaults: dcgan at the middle of all three and along one of them at a time, progan's
+preset `quick` with all its resolutions grown.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bare import DCGAN
+from bare import BARE, BareLoop
 from step import CLOCKS, GROWN, machine
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,13 +26,16 @@ RESOLUTIONS, WIDTHS, BATCHES = (32, 64, 128), (16, 32, 64), (8, 32, 128)
 MIDDLE = (64, 32, 32)
 
 
-def measure(resolution: int, width: int, batch_size: int, rounds: int, clock: str) -> dict[str, Any]:
+def measure(name: str, resolution: int, width: int, batch_size: int, rounds: int, clock: str) -> dict[str, Any]:
     """Images a second, and GFLOPs of an image by PyTorch's counter (forward and backward of both networks)."""
-    model: Any = registry.load("dcgan")(image_shape=(3, resolution, resolution), width=width)
+    cls = registry.load(name)
+    settings = {"width": width} if name == "dcgan" else {**cls.presets["quick"], "width": width}
+    model: Any = cls(**{**settings, "image_shape": (3, resolution, resolution)})
     model.to(memory_format=torch.channels_last)
-    pixels = np.random.default_rng(0).integers(0, 256, (512, 3, resolution, resolution), dtype=np.uint8)
-    loop = DCGAN(model, {"image": pixels}, batch_size, "bf16-mixed", GROWN)
-    with FlopCounterMode(display=False) as counter:
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 3, resolution, resolution), dtype=np.uint8)
+    loop = BARE[name](model, {"image": pixels}, batch_size, "bf16-mixed", GROWN)
+    # the counter does not go along where a penalty differentiates inside the step
+    with FlopCounterMode(display=False) if name == "dcgan" else nullcontext() as counter:
         loop.run(1)
     loop.run(1)
     spent = []
@@ -39,15 +44,22 @@ def measure(resolution: int, width: int, batch_size: int, rounds: int, clock: st
         loop.run(2)
         spent.append((CLOCKS[clock]() - began) / 2)
     rate = batch_size / float(np.median(spent))
-    flops = counter.get_total_flops() / batch_size / 1e9
+    flops = counter.get_total_flops() / batch_size / 1e9 if counter else None
     return {
+        "model": name,
         "resolution": resolution,
         "width": width,
         "batch": batch_size,
         "images_per_second": rate,
         "gflops_an_image": flops,
-        "gflops_per_second": rate * flops,
+        "gflops_per_second": flops and rate * flops,
     }
+
+
+def _flops(r: dict[str, Any]) -> str:
+    if r["gflops_an_image"] is None:
+        return ""
+    return f"{r['gflops_an_image']:7.3f} GFLOP an image  {r['gflops_per_second']:7.0f} GFLOP/s"
 
 
 def main() -> None:
@@ -58,19 +70,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    DCGAN.fused = True
+    BareLoop.fused = True
     resolution, width, batch_size = MIDDLE
-    asked = [(side, width, batch_size) for side in RESOLUTIONS]
-    asked += [(resolution, wide, batch_size) for wide in WIDTHS if wide != width]
-    asked += [(resolution, width, many) for many in BATCHES if many != batch_size]
+    asked = [("dcgan", side, width, batch_size) for side in RESOLUTIONS]
+    asked += [("dcgan", resolution, wide, batch_size) for wide in WIDTHS if wide != width]
+    asked += [("dcgan", resolution, width, many) for many in BATCHES if many != batch_size]
+    asked += [("progan", side, registry.load("progan").presets["quick"]["width"], 16) for side in (*RESOLUTIONS, 256)]
     found = []
     for each in asked:
         r = measure(*each, options.rounds, options.clock)
         found.append(r)
         print(
-            f"{r['resolution']:4} px  width {r['width']:3}  batch {r['batch']:4}  "
-            f"{r['images_per_second']:8.1f} images/s  {r['gflops_an_image']:7.3f} GFLOP an image  "
-            f"{r['gflops_per_second']:7.0f} GFLOP/s",
+            f"{r['model']:7} {r['resolution']:4} px  width {r['width']:3}  batch {r['batch']:4}  "
+            f"{r['images_per_second']:8.1f} images/s  {_flops(r)}",
             flush=True,
         )
     if options.json:
