@@ -368,9 +368,9 @@ class GenerativeModule(pl.LightningModule):
         if self.update_options.recompute:
             execution.recompute(self, self.recomputed)
         if self.update_options.compile:
-            trained = {name.removesuffix("_ema") for name, _ in self.named_children()}
-            for network in sorted(trained):
-                execution.compile(getattr(self, network))
+            for network in self.children():
+                if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
+                    execution.compile(network)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""

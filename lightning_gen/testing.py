@@ -10,7 +10,6 @@ def test_my_model():
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import tempfile
 from pathlib import Path
@@ -28,7 +27,7 @@ from lightning_gen.data.source import Batch, Source
 from lightning_gen.errors import UserError
 from lightning_gen.module import GenerativeModule, StepOutput
 from lightning_gen.plugin.checks import check_callback, check_data, check_extractor, check_metric, check_settings
-from lightning_gen.update import UpdateOptions
+from lightning_gen.update import WHOLE, UpdateOptions
 
 __all__ = ["check_callback", "check_data", "check_extractor", "check_metric", "check_model", "check_settings"]
 
@@ -196,9 +195,12 @@ def _check_sampling(model: GenerativeModule) -> None:
 def _check_parts(model: GenerativeModule, folder: Path) -> None:
     """A model that accumulates gets through a step with two parts; one that does not is refused in words."""
     model.update_options = UpdateOptions(accumulate=2)
-    with contextlib.suppress(UserError):
+    try:
         model.update_options.check(model)
         _train(model, 1, folder / "parts.ckpt")
+    except UserError as reason:
+        if str(reason) != WHOLE.format(type(model).__name__):
+            raise AssertionError(f"a step in two parts ends in: {reason}") from reason
 
 
 def _check_resume(

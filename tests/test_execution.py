@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from lightning_gen import execution, experiment, registry, settings
 from lightning_gen.errors import UserError
+from lightning_gen.module import GenerativeModule
+from lightning_gen.update import Update, UpdateOptions
 
 QUICK = ("--seed", "3", "--trainer.precision", "32-true", "--data.size", "64", "--data.batch_size", "4")
 
@@ -46,9 +48,6 @@ def test_the_gradient_of_all_parts_is_that_of_the_batch() -> None:
     network, rows = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), torch.randn(7, 3)
 
     def gradient(accumulate: int) -> Tensor:
-        from lightning_gen.module import GenerativeModule
-        from lightning_gen.update import Update, UpdateOptions
-
         module = GenerativeModule()
         module.update_options = UpdateOptions(accumulate=accumulate)
         module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign, assignment]
@@ -81,7 +80,7 @@ def test_compiled_networks_learn_the_same_also_under_penalties(
     assert len(calls) == 2
     assert apart(plain, seen) == 0
     monkeypatch.undo()
-    monkeypatch.setattr(execution.torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     assert apart(plain, trained(tmp_path, model, "--update.compile", "true")) < 5e-3
 
 

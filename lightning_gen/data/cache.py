@@ -200,8 +200,8 @@ def decode_all(
     changes = dict.fromkeys(pictures.CHANGES, 0)
     failures: dict[str, str] = {}
 
-    def finish(task: Future[list[Outcome]]) -> None:
-        for path, pixels, made in task.result():
+    def finish(outcomes: list[Outcome]) -> None:
+        for path, pixels, made in outcomes:
             if isinstance(pixels, str):
                 if not skip:
                     raise UserError(
@@ -214,28 +214,25 @@ def decode_all(
             good[row_of[path]] = True
             for change in made:
                 changes[change] += 1
-        advance(len(task.result()))
+        advance(len(outcomes))
 
-    threads = os.cpu_count() or 1
-    pool = ThreadPoolExecutor(threads)
-    waiting: list[Future[list[Outcome]]] = []
-    try:
-        with pictures.quiet(), _progress(f"preparing {files.root}", len(paths)) as advance:
-            for number, task in enumerate(_in_tasks(files.read(paths))):
-                began = time.perf_counter()
+    with pictures.quiet(), _progress(f"preparing {files.root}", len(paths)) as advance:
+        tasks = _in_tasks(files.read(paths))
+        first = next(tasks, [])
+        began = time.perf_counter()
+        finish(_decode_some(first, resolution, channels, decode))
+        threads = 1 if time.perf_counter() - began < QUICK * len(first) else os.cpu_count() or 1
+        pool = ThreadPoolExecutor(threads)
+        waiting: list[Future[list[Outcome]]] = []
+        try:
+            for task in tasks:
                 waiting.append(pool.submit(_decode_some, task, resolution, channels, decode))
-                if number == 0:
-                    waiting[0].exception()  # wait for it: the others are still to be read
-                    if time.perf_counter() - began < QUICK * len(task):
-                        threads = 1
-                        pool.shutdown()
-                        pool = ThreadPoolExecutor(threads)
                 if len(waiting) > 2 * threads:  # what was read ahead is held in memory
-                    finish(waiting.pop(0))
+                    finish(waiting.pop(0).result())
             for future in waiting:
-                finish(future)
-    finally:
-        pool.shutdown(cancel_futures=True)
+                finish(future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
     return good, changes, failures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,9 +17,12 @@ from lightning_gen.data.torchvision_sets import MNIST
 from lightning_gen.errors import UserError
 
 VERSION = 1  # counts changes of which digits meet: it names the content in `digest`
-_STREAM = (
-    0x57AC  # names the draw of the digits; never a user's seed, for the set must be one and the same for everybody
-)
+_STREAM = 0x57AC  # names the draw of the digits; never a user's seed: the set is one and the same for everybody
+
+
+def spelled(digits: Tensor) -> Tensor:
+    """The numbers (B,) that rows of three digits (B, 3) int64 spell: red hundreds, green tens, blue ones."""
+    return digits @ torch.tensor([100, 10, 1])
 
 
 class StackedMNIST(Source):
@@ -57,8 +61,7 @@ class StackedMNIST(Source):
     def read(self, indices: np.ndarray) -> Batch:
         """Rows of three digits each."""
         digits = self._digits.read(self._chosen(indices).ravel())
-        labels = digits["label"].view(-1, 3) @ torch.tensor([100, 10, 1])
-        return {"image": digits["image"].view(-1, *self.image_shape), "label": labels}
+        return {"image": digits["image"].view(-1, *self.image_shape), "label": spelled(digits["label"].view(-1, 3))}
 
     def _chosen(self, indices: np.ndarray) -> np.ndarray:
         """Which digits stand in the rows, (B, 3) int64."""
@@ -66,10 +69,14 @@ class StackedMNIST(Source):
         return (noise.chance(places, _STREAM) * len(self._digits)).astype(np.int64)
 
     def class_counts(self) -> Tensor:
-        """Counted once over all rows, (1000,) int64: 1,000 kinds of nearly equal frequency."""
-        chosen = self._chosen(np.arange(self.size))
-        of_digits = np.repeat(np.arange(10), self._digits.class_counts().numpy())
-        return torch.bincount(torch.from_numpy(of_digits[chosen] @ [100, 10, 1]), minlength=1000)
+        """Counted over all rows, (1000,) int64: 1,000 kinds of nearly equal frequency."""
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        of_digits = self._digits.read(np.arange(len(self._digits)))["label"]
+        chosen = torch.from_numpy(self._chosen(np.arange(self.size)))
+        return torch.bincount(spelled(of_digits[chosen]), minlength=1000)
 
     def digest(self) -> str:
         """Hash of the digits and of the draw, of which the content is a function."""

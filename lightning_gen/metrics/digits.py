@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lightning_gen.data.stacked_mnist import spelled
+
 SIDE = 32
 BATCH = 1000
 
@@ -29,7 +31,7 @@ class DigitNet(nn.Sequential):
 
 
 def numbers(images: Tensor) -> Tensor:
-    """The number that each picture (N, 3, H, W) uint8 spells, (N,) int64: red hundreds, green tens, blue ones."""
+    """The number that each picture (N, 3, H, W) uint8 spells, (N,) int64."""
     net = _net()
     found = []
     with torch.no_grad():
@@ -37,7 +39,7 @@ def numbers(images: Tensor) -> Tensor:
             grey = rows.flatten(0, 1).unsqueeze(1).float()
             if grey.shape[-2:] != (SIDE, SIDE):
                 grey = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
-            found.append(net(grey).argmax(1).view(-1, 3) @ torch.tensor([100, 10, 1]))
+            found.append(spelled(net(grey).argmax(1).view(-1, 3)))
     return torch.cat(found)
 
 

@@ -60,9 +60,7 @@ class Discriminator(nn.Module):
     Six 3x3 convolutions, the first, third and fifth of which halve the size, each with dropout.
     """
 
-    def __init__(
-        self, num_classes: int, width: int, side: int, channels: int, dropout: float, noise: float, norm: bool
-    ):
+    def __init__(self, num_classes: int, width: int, side: int, channels: int, dropout: float, noise: float):
         super().__init__()
         widths = [channels, *(width << depth for depth in range(6))]
         layers: list[nn.Module] = []
@@ -70,7 +68,7 @@ class Discriminator(nn.Module):
             layers += [
                 ActivationNoise(noise),
                 nn.Conv2d(narrow, wide, 3, stride=1 if depth % 2 else 2, padding=1),
-                *([nn.BatchNorm2d(wide)] if norm and depth > 0 else []),
+                *([nn.BatchNorm2d(wide)] if depth > 0 else []),
                 nn.LeakyReLU(0.2, inplace=True),
                 nn.Dropout(dropout),
             ]
@@ -103,7 +101,6 @@ class ACGAN(GenerativeModule):
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
-        discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
@@ -141,7 +138,6 @@ class ACGAN(GenerativeModule):
         lr: PositiveFloat = 2e-4,
         betas: tuple[Decay, Decay] = (0.5, 0.999),
         critic_steps: PositiveInt = 1,
-        discriminator_norm: bool = True,
         penalty: NonNegativeFloat = 0.0,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
     ):
@@ -159,9 +155,7 @@ class ACGAN(GenerativeModule):
         self.critic_steps = critic_steps
         side = resolution // 8
         self.generator = Generator(latent_dim, num_classes, width, side, channels)
-        self.discriminator = Discriminator(
-            num_classes, discriminator_width, side, channels, dropout, activation_noise, discriminator_norm
-        )
+        self.discriminator = Discriminator(num_classes, discriminator_width, side, channels, dropout, activation_noise)
         self.apply(normal_weights)
         self.average("generator", ema_halflife_kimg)
 

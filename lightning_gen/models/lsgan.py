@@ -70,7 +70,7 @@ class LSGAN(GenerativeModule):
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
-        discriminator_norm: Whether the discriminator has batch norm (section 4.2 also trains without).
+        discriminator_norm: Whether the discriminator has batch norm (the paper also trains without).
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """

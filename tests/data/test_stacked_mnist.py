@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lightning_gen.data.folder import Folder
 from lightning_gen.data.stacked_mnist import StackedMNIST
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import digits
@@ -35,6 +36,18 @@ def test_the_colours_of_a_row_spell_its_label(plain_digits: Path) -> None:
     assert torch.equal(shown @ torch.tensor([100, 10, 1]), rows["label"])
     assert source.class_names[307] == "307"
     assert torch.equal(source.class_counts(), torch.bincount(rows["label"], minlength=1000))
+
+
+def test_classes_are_counted_whatever_the_order_of_the_digits(
+    plain_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's digits are sorted, torchvision's are not."""
+    order = np.random.default_rng(0).permutation(30)
+    read = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, rows: read(self, order[rows]))
+    source = StackedMNIST(str(plain_digits), size=500)
+    labels = source.read(np.arange(500))["label"]
+    assert torch.equal(source.class_counts(), torch.bincount(labels, minlength=1000))
 
 
 def test_a_row_is_the_same_however_many_there_are(plain_digits: Path) -> None:
