@@ -1,6 +1,6 @@
 """What scores in training cost, as a share of the run, and what half precision would do to a score.
 
-    python benchmarks/speed/evaluation.py [--models sngan dcgan] [--kimg N] [--threads N] [--clock cpu] [--json FILE]
+    python benchmarks/speed/evaluation.py [--models sngan dcgan] [--kimg N] [--threads N] [--json FILE]
 
 The share is of a whole run of the preset `quick`: the six evaluations at the default interval (the untrained model's is
 one) against the steps of its budget, both timed in one short run. The drift is of `tiny`: FID of one set of noisy
@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from step import CLOCKS, machine
+from step import machine
 
-from lightning_gen import experiment, registry, settings
+from lightning_gen import experiment, records, registry, settings
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.data.shapes import Shapes
 from lightning_gen.metrics.features import FeatureSet
@@ -29,14 +30,14 @@ from lightning_gen.metrics.frechet import frechet_distance_from_statistics
 EVALUATIONS = 6
 
 
-def share(model: str, kimg: float, clock: str) -> dict[str, float]:
+def share(model: str, kimg: float) -> dict[str, float]:
     """Seconds of one evaluation, of the steps of the whole budget, and the part of all that scores take."""
-    now, spent, act = CLOCKS[clock], [], Metrics.act
+    spent, act = [], Metrics.act
 
     def timed(self: Metrics, *arguments: Any) -> None:
-        began = now()
+        began = time.perf_counter()
         act(self, *arguments)
-        spent.append(now() - began)
+        spent.append(time.perf_counter() - began)
 
     with tempfile.TemporaryDirectory() as folder, patch.object(Metrics, "act", timed):
         chosen = settings.resolve(
@@ -46,8 +47,8 @@ def share(model: str, kimg: float, clock: str) -> dict[str, float]:
         )  # fmt: skip
         budget = registry.load(model).recipes["quick"]["kimg"]
         experiment.fit(chosen, Path(folder) / "run", say=lambda line: None, show_progress=False)
-        records = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
-    rate = median(record["images_per_second"] for record in records if "images_per_second" in record)
+        found = records.read(Path(folder) / "run" / "metrics.jsonl")
+    rate = median(record["images_per_second"] for record in found if "images_per_second" in record)
     one, steps = median(spent), budget * 1000 / rate
     return {"evaluation": one, "steps": steps, "share": EVALUATIONS * one / (EVALUATIONS * one + steps)}
 
@@ -77,7 +78,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["dcgan", "sngan", "progan", "gan"])
     parser.add_argument("--kimg", type=float, default=12)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -85,14 +85,14 @@ def main() -> None:
     print(f"FID by tiny: float32 {moved['float32']:.5f}, bf16 {moved['bf16']:.5f}, {moved['relative']:.1e} apart")
     shares = {}
     for model in options.models:
-        shares[model] = one = share(model, options.kimg, options.clock)
+        shares[model] = one = share(model, options.kimg)
         print(
             f"{model:8} one evaluation {one['evaluation']:5.2f} s, steps of the budget {one['steps']:6.0f} s, "
             f"scores take {one['share']:.1%}",
             flush=True,
         )
     if options.json:
-        content = {"machine": machine(), "clock": options.clock, "share": shares, "drift": moved}
+        content = {"machine": machine(), "share": shares, "drift": moved}
         options.json.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -26,16 +26,16 @@ RESOLUTIONS, WIDTHS, BATCHES = (32, 64, 128), (16, 32, 64), (8, 32, 128)
 MIDDLE = (64, 32, 32)
 
 
-def measure(name: str, resolution: int, width: int, batch_size: int, rounds: int, clock: str) -> dict[str, Any]:
+def measure(
+    name: str, settings: dict[str, Any], resolution: int, batch_size: int, rounds: int, clock: str
+) -> dict[str, Any]:
     """Images a second, and GFLOPs of an image by PyTorch's counter (forward and backward of both networks)."""
-    cls = registry.load(name)
-    settings = {"width": width} if name == "dcgan" else {**cls.presets["quick"], "width": width}
-    model: Any = cls(**{**settings, "image_shape": (3, resolution, resolution)})
+    model: Any = registry.load(name)(**{**settings, "image_shape": (3, resolution, resolution)})
     model.to(memory_format=torch.channels_last)
     pixels = np.random.default_rng(0).integers(0, 256, (128, 3, resolution, resolution), dtype=np.uint8)
     loop = BARE[name](model, {"image": pixels}, batch_size, "bf16-mixed", GROWN)
     # the counter does not go along where a penalty differentiates inside the step
-    with FlopCounterMode(display=False) if name == "dcgan" else nullcontext() as counter:
+    with nullcontext() if model.hparams.penalty else FlopCounterMode(display=False) as counter:
         loop.run(1)
     loop.run(1)
     spent = []
@@ -48,7 +48,7 @@ def measure(name: str, resolution: int, width: int, batch_size: int, rounds: int
     return {
         "model": name,
         "resolution": resolution,
-        "width": width,
+        "width": model.hparams.width,
         "batch": batch_size,
         "images_per_second": rate,
         "gflops_an_image": flops,
@@ -72,10 +72,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     BareLoop.fused = True
     resolution, width, batch_size = MIDDLE
-    asked = [("dcgan", side, width, batch_size) for side in RESOLUTIONS]
-    asked += [("dcgan", resolution, wide, batch_size) for wide in WIDTHS if wide != width]
-    asked += [("dcgan", resolution, width, many) for many in BATCHES if many != batch_size]
-    asked += [("progan", side, registry.load("progan").presets["quick"]["width"], 16) for side in (*RESOLUTIONS, 256)]
+    asked = [("dcgan", {"width": width}, side, batch_size) for side in RESOLUTIONS]
+    asked += [("dcgan", {"width": wide}, resolution, batch_size) for wide in WIDTHS if wide != width]
+    asked += [("dcgan", {"width": width}, resolution, many) for many in BATCHES if many != batch_size]
+    asked += [("progan", registry.load("progan").presets["quick"], side, 16) for side in (*RESOLUTIONS, 256)]
     found = []
     for each in asked:
         r = measure(*each, options.rounds, options.clock)

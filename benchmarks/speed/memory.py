@@ -17,13 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
-from step import GROWN, OFF, machine, pixels_for
+from step import GROWN, OFF, machine, registered
 
-from lightning_gen import experiment, registry, settings
+from lightning_gen import experiment, settings
 from lightning_gen.clock import Clock
 
 CASES = {
@@ -64,16 +63,10 @@ def measure(case: str, way: str) -> dict[str, float]:
     arguments += ["--model.image_shape", f"[3, {resolution}, {resolution}]", "--data.resolution", str(resolution)]
     arguments += ["--data.batch_size", str(batch), "--data.length", "32", "--watch.every_kimg", "0"]
     callback = FullSize()
-    ours = {("pixels", "data"): pixels_for(model), ("full-size", "callbacks"): lambda: callback}
-    part, load = registry.part, registry.load
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.object(registry, "part", lambda name, kind="models": ours.get((name, kind)) or part(name, kind)),
-        patch.object(registry, "load", lambda name, kind="models": ours.get((name, kind)) or load(name, kind)),
-    ):
+    with tempfile.TemporaryDirectory() as folder, registered(model, callback):
         chosen = settings.resolve([*OFF, *arguments], model=model, data="pixels", preset=preset)
-        chosen.values["callbacks"] = ["full-size"]
-        chosen.values["full-size"] = {}
+        chosen.values["callbacks"] = ["beside"]
+        chosen.values["beside"] = {}
         chosen.values["logger"] = ["none"]
         chosen.values["kimg"] = STEPS * batch / 1000
         experiment.fit(chosen, Path(folder) / "run", say=lambda line: None, show_progress=False)

@@ -186,10 +186,10 @@ def measure(name: str, rounds: int, block: int, clock: str) -> dict[str, Any]:
     """Images a second that a discriminator saw, ours and the peer's."""
     (model, preset, arguments), peer = PEERS[name]
     beside = Beside(peer, model, block, rounds, 1, clock)
-    with tempfile.TemporaryDirectory() as folder, registered(beside):
+    with tempfile.TemporaryDirectory() as folder, registered(model, beside):
         chosen = settings.resolve([*OFF, *arguments], model=model, data="pixels", preset=preset)
-        chosen.values["callbacks"].append("interleave")
-        chosen.values["interleave"] = {}
+        chosen.values["callbacks"].append("beside")
+        chosen.values["beside"] = {}
         critic_steps = chosen.values["model"].get("critic_steps", 1)
         chosen.values["kimg"] = (2 + (rounds + 1) * block) * chosen.values["data"]["batch_size"] * critic_steps / 1000
         experiment.fit(chosen, Path(folder), say=lambda line: None)

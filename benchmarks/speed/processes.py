@@ -19,6 +19,8 @@ from statistics import median
 
 from step import OFF, machine
 
+from lightning_gen import records
+
 WAYS = {
     "1 process, 1 thread": (1, 1),
     "1 process, 2 threads": (1, 2),
@@ -35,8 +37,8 @@ def measure(model: str, processes: int, threads: int, kimg: float) -> float:
         command += ["--trainer.accelerator", "cpu", "--trainer.devices", str(processes)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rates = [record["images_per_second"] for record in records if "images_per_second" in record]
+        found = records.read(run / "metrics.jsonl")
+    rates = [record["images_per_second"] for record in found if "images_per_second" in record]
     return median(rates[len(rates) // 2 :])
 
 

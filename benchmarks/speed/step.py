@@ -169,10 +169,10 @@ def require_equal(model: Any, loop: BareLoop) -> None:
 
 
 @contextmanager
-def registered(callback: Interleave) -> Iterator[None]:
-    """The two parts that no distribution registers: the source `pixels`, and `callback` as `interleave`."""
+def registered(model: str, callback: pl.Callback) -> Iterator[None]:
+    """The two parts that no distribution registers: the source `pixels` for `model`, and `callback` as `beside`."""
     part, load = registry.part, registry.load
-    ours = {("pixels", "data"): pixels_for(callback.model), ("interleave", "callbacks"): lambda: callback}
+    ours = {("pixels", "data"): pixels_for(model), ("beside", "callbacks"): lambda: callback}
     with (
         patch.object(registry, "part", lambda name, kind="models": ours.get((name, kind)) or part(name, kind)),
         patch.object(registry, "load", lambda name, kind="models": ours.get((name, kind)) or load(name, kind)),
@@ -210,10 +210,10 @@ def measure(case: str, rounds: int, block: int, clock: str, tiny: bool, warm_up:
     if tiny:
         arguments += TINY
     callback = Interleave(model, block, rounds, warm_up, clock)
-    with tempfile.TemporaryDirectory() as folder, registered(callback):
+    with tempfile.TemporaryDirectory() as folder, registered(model, callback):
         chosen = settings.resolve([*OFF, *arguments], model=model, data="pixels", preset=preset)
-        chosen.values["callbacks"].append("interleave")
-        chosen.values["interleave"] = {}
+        chosen.values["callbacks"].append("beside")
+        chosen.values["beside"] = {}
         # long enough for all rounds, without a change of the intervals that follow from the usual budget
         batch_size = chosen.values["data"]["batch_size"]
         chosen.values["kimg"] = (2 + (rounds + warm_up) * block) * batch_size / 1000
