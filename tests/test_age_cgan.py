@@ -30,6 +30,7 @@ def small() -> AgeCGAN:
     for name, scales in model.generator.named_parameters():
         if ".scale." in name:
             torch.nn.init.normal_(scales, 1.0, 0.5)  # untrained, all groups are alike
+    torch.nn.init.normal_(model.generator.last.weight, std=0.1)  # and nothing is changed
     return model
 
 
@@ -46,18 +47,31 @@ def save(model: GenerativeModule, name: str, path: Path) -> Path:
     return path / f"{name}.ckpt"
 
 
-def test_the_convolutions_are_those_of_the_published_code() -> None:
+def test_sizes_are_those_of_the_published_code_but_for_the_parts_that_are_named() -> None:
     with torch.device("meta"):
         model = AgeCGAN(**AgeCGAN.presets["paper"])
-    convolutions = (
-        p for name, p in model.generator.named_parameters() if ".scale." not in name and ".shift." not in name
-    )
     planes, scales = 5 * 64 * 7 * 7, 7424  # the original's label planes, and its norms' scales and shifts
-    assert sum(p.numel() for p in convolutions) == 8_430_528 - planes - scales
-    assert sum(p.numel() for p in model.generator.parameters()) == 8_430_528 - planes + 4 * scales - 5 * 2 * 64, (
-        "no norm in the first layer"
+    doublings = (256 * 128 + 128 * 64) * (16 - 9)  # 4x4 transposed there, 3x3 after an enlargement here
+    biases = 64 + 3  # of the first and the last layer
+    own_norms = 5 * (scales - 2 * 64)  # a scale and a shift for each group, and none in the first layer
+    generator, discriminator = (
+        sum(p.numel() for p in net.parameters()) for net in (model.generator, model.discriminator)
     )
-    assert sum(p.numel() for p in model.discriminator.parameters()) == 44_762_048
+    assert generator == 8_430_528 - planes - scales - doublings + biases + own_norms
+    patches, classifier_biases = 2048 * 9, 5  # the head that judges patches went, the groups' branches have a bias
+    assert discriminator == 44_762_048 - patches + classifier_biases
+
+
+def test_it_begins_with_no_change() -> None:
+    picture = torch.rand(2, 3, 16, 16) * 2 - 1
+    torch.testing.assert_close(AgeCGAN((3, 16, 16), 3, 4, 4, 1).generator(picture, torch.tensor([0, 2])), picture)
+
+
+def test_a_picture_is_judged_by_the_branch_of_its_group() -> None:
+    model = small()
+    pictures = torch.rand(3, 3, 16, 16) * 2 - 1
+    every = torch.stack([model.discriminator(pictures, torch.full((3,), group)) for group in range(3)], 1)
+    torch.testing.assert_close(model.discriminator(pictures, torch.tensor([2, 0, 1])), every[range(3), [2, 0, 1]])
 
 
 def test_another_group_is_another_picture_of_the_same_input() -> None:
