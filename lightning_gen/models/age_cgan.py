@@ -63,8 +63,8 @@ class Generator(nn.Module):
         )
         self.up = nn.ModuleList([conv(4 * width, 2 * width, 3), conv(2 * width, width, 3)])
         self.last = nn.Conv2d(width, channels, 7, padding=3)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for weight in self.last.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, pictures: Tensor, group: Tensor) -> Tensor:
         x = F.relu(self.first(pictures))
