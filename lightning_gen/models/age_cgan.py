@@ -109,8 +109,8 @@ class AgeCGAN(GenerativeModule):
     beside it the generator learned patterns that please the classifier and age nobody; the group enters by conditional
     instance norm in every layer but the first, not as planes beside the picture; the generator draws the change;
     doublings are enlargements followed by a convolution; training asks for all groups alike. Differences from StarGAN
-    v2: one look a group, so no mapping network, style encoder and diversity loss; plain convolutions in the
-    discriminator.
+    v2 (Choi et al. 2020): one look a group, so no mapping network, style encoder and diversity loss; plain convolutions
+    in the discriminator.
 
     Args:
         image_shape: (channels, height, width); square, a power of two from 16 pixels.
@@ -127,8 +127,7 @@ class AgeCGAN(GenerativeModule):
 
     paper = (
         "Choi et al. 2018, StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image "
-        "Translation, https://arxiv.org/abs/1711.09020; with the discriminator of Choi et al. 2020, StarGAN v2: "
-        "Diverse Image Synthesis for Multiple Domains, https://arxiv.org/abs/1912.01865"
+        "Translation, https://arxiv.org/abs/1711.09020"
     )
     usual_data = "groups"
     translates = True  # one view: which pictures are of which group the label says
