@@ -247,7 +247,7 @@ def test_an_infinite_speed_keeps_the_probability() -> None:
 
 def train(options: AugmentOptions, steps: int, save: Path, restore: Path | None = None) -> DCGAN:
     torch.manual_seed(0)
-    model = DCGAN(**{**DCGAN.presets["quick"], "width": 4, "input_noise": 0.0})
+    model = DCGAN(**{**DCGAN.presets["quick"], "width": 4})
     model.augment = options.make()
     trainer = pl.Trainer(
         accelerator="cpu",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import nn
 
-from lightning_gen.layers import EqualizedConv2d, EqualizedLinear, minibatch_stddev, pixel_norm
+from lightning_gen.layers import EqualizedConv2d, EqualizedLinear, he_weights, minibatch_stddev, pixel_norm
 
 
 def test_equalized_layers_keep_the_variance_that_he_initialisation_keeps() -> None:
@@ -39,3 +41,22 @@ def test_minibatch_stddev_takes_any_batch_in_groups() -> None:
     whole = minibatch_stddev(x, group=4)
     torch.testing.assert_close(whole[:4], minibatch_stddev(x[:4], group=4))
     torch.testing.assert_close(whole[8:], minibatch_stddev(x[8:], group=4))
+
+
+@pytest.mark.parametrize(
+    ("layer", "side"),
+    [
+        (nn.Conv2d(32, 512, 3, padding=1), 16),
+        (nn.Conv2d(32, 512, 4, stride=2, padding=1), 16),
+        (nn.ConvTranspose2d(32, 512, 4, stride=2, padding=1), 16),
+        (nn.ConvTranspose2d(32, 512, 4), 1),  # from a latent
+    ],
+)
+def test_he_weights_keep_the_mean_square_of_what_has_passed_a_leaky_relu(layer: nn.Module, side: int) -> None:
+    torch.manual_seed(0)
+    layer.apply(he_weights)
+    x = nn.functional.leaky_relu(torch.randn(64 if side == 1 else 8, 32, side, side), 0.2)
+    out = nn.functional.leaky_relu(layer(x), 0.2)
+    if side > 1:
+        out = out[:, :, 2:-2, 2:-2]  # away from the zero padding
+    assert out.square().mean().item() == pytest.approx(x.square().mean().item(), rel=0.1)

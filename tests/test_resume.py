@@ -25,7 +25,8 @@ RUNS = {
     "progan": ["--model", "progan", "--preset", "quick", "--model.width", "8", "--model.fade_kimg", "0.2",
                "--model.stable_kimg", "0.2", "--model.critic_steps", "1"],
     "progan with two critic steps": ["--model", "progan", "--preset", "quick", "--model.width", "8",
-                                     "--model.critic_steps", "2", "--kimg", "1.28", "--checkpoint.every_kimg", "0.64"],
+                                     "--model.loss", "wasserstein", "--model.critic_steps", "2",
+                                     "--kimg", "1.28", "--checkpoint.every_kimg", "0.64"],
 }  # fmt: skip
 
 

@@ -151,10 +151,6 @@ class DCGAN(Game):
     def generated(self, n: int) -> Tensor:
         return self.generator(self.randn(n, self.latent_dim, 1, 1))
 
-    def judged(self, images: Tensor) -> Tensor:
-        deviation = self.settings.input_noise
-        return self.discriminator(images + deviation * self.randn(*images.shape) if deviation else images)
-
     def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
         penalty = self.settings.penalty
         real.requires_grad_(penalty > 0)
@@ -183,7 +179,9 @@ class WGANGP(Game):
         return losses.wasserstein_g(logits_fake)
 
 
-class ProGAN(WGANGP):
+class ProGAN(DCGAN):
+    """With the loss of its preset `quick`, which is DCGAN's there."""
+
     def __init__(self, model: Any, *data: Any):
         super().__init__(model, *data)
         self.at = model.growth.at(self.seen)
@@ -194,12 +192,6 @@ class ProGAN(WGANGP):
 
     def judged(self, images: Tensor) -> Tensor:
         return self.discriminator(images, *self.at)
-
-    def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
-        logits_real, logits_fake = self.judged(real), self.judged(fake)
-        slope = losses.gradient_penalty(self.judged, real, fake, self.rand(len(real)))
-        loss = losses.wasserstein_d(logits_real, logits_fake)
-        return loss + self.settings.penalty * slope + self.settings.drift * losses.drift(logits_real)
 
 
 class StyleGAN2(BareLoop):
