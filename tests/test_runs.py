@@ -161,7 +161,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(tmp_pa
     (tmp_path / "c.yaml").write_text("model: {name: dcgan, lr: 0.5, width: 7}\nkimg: 3\npreset: quick\n")
     found = yaml.safe_load(lgen("fit", "--config", str(tmp_path / "c.yaml"), "--model.width", "9", "--print-config"))
     assert (found["model"]["lr"], found["model"]["width"], found["kimg"]) == (0.5, 9, 3.0)
-    assert found["model"]["latent_dim"] == 64  # the preset's
+    assert found["model"]["latent_dim"] == 16  # the preset's
 
 
 def test_a_setting_without_a_preset_says_that_the_small_one_does_not_apply() -> None:
