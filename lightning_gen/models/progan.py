@@ -136,8 +136,8 @@ class ProGAN(GenerativeModule):
 
     Differences from the paper: one batch size and one learning rate for all resolutions (the original shrinks the
     batch and raises the rate with the resolution), and Adam's moments are kept when the networks grow. The preset
-    `quick` takes the loss that StyleGAN (Karras et al. 2019, section 2) has for its networks on FFHQ: a step costs less, and
-    shapes come sooner.
+    `quick` takes the loss that StyleGAN (Karras et al. 2019, section 2) has for its networks on FFHQ: a step costs
+    less, and shapes come sooner.
 
     Args:
         image_shape: (channels, height, width); square, a power of two from 4 to 1024.
