@@ -109,15 +109,15 @@ def strided_generator(
     return nn.Sequential(*layers, nn.ConvTranspose2d(wide, channels, 4, 2, 1, bias=False), nn.Tanh())
 
 
-def strided_discriminator(width: int, doublings: int, channels: int, norm: bool = True) -> nn.Sequential:
+def strided_discriminator(width: int, doublings: int, channels: int, batch_norm: bool = True) -> nn.Sequential:
     """The mirror image: images (B, C, R, R) -> logits (B,). No batch norm on the input layer (section 3), and without
-    `norm` none at all, but biases."""
-    bias = not norm
+    `batch_norm` none at all, but biases."""
+    bias = not batch_norm
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=bias), nn.LeakyReLU(0.2, inplace=True)]
     for _ in range(doublings - 1):
         layers += [
             nn.Conv2d(width, 2 * width, 4, 2, 1, bias=bias),
-            *([nn.BatchNorm2d(2 * width)] if norm else []),
+            *([nn.BatchNorm2d(2 * width)] if batch_norm else []),
             nn.LeakyReLU(0.2, inplace=True),
         ]
         width *= 2

@@ -19,6 +19,7 @@ from torch import Tensor
 from lightning_gen import execution, images, registry
 from lightning_gen.data.decoder import decode, mode_coverage
 from lightning_gen.data.shapes import BACKGROUNDS, COLOURS, SHAPES, Factors, Shapes
+from lightning_gen.update import fuse
 
 UNTIL = 0.6
 """Share of the time after which the rate falls to 0."""
@@ -43,7 +44,8 @@ def told(name: str, seconds: float, batch: int = 16, checks: int = 4) -> None:
     model = cls(**cls.presets["quick"] | {"latent_dim": asked.shape[1], "ema_halflife_kimg": 0.0})
     model.clock.images = 10**7  # progan is grown
     execution.channels_last(model)
-    optimizer = torch.optim.Adam(model.generator.parameters(), model.hparams.lr, (0.0, 0.99), fused=True)
+    _, optimizer = model.configure_optimizers()
+    fuse([optimizer])
     start, seen, due = time.process_time(), 0, 1
     while due <= checks:
         share = (time.process_time() - start) / seconds
