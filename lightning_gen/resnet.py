@@ -34,12 +34,17 @@ def spectral_glorot(layer: Any, gain: float = 1.0) -> Any:
     return parametrizations.spectral_norm(glorot(layer, gain))
 
 
-def spectral_orthogonal(layer: Any, gain: float = 1.0) -> Any:
-    """Orthogonal weights (Saxe et al. 2014) under spectral norm, to which a gain means nothing. Brock et al. 2019."""
-    nn.init.orthogonal_(layer.weight)
+def orthogonal(layer: Any, gain: float = 1.0) -> Any:
+    """Orthogonal weights (Saxe et al. 2014), zero bias."""
+    nn.init.orthogonal_(layer.weight, gain)
     if getattr(layer, "bias", None) is not None:
         nn.init.zeros_(layer.bias)
-    return parametrizations.spectral_norm(layer)
+    return layer
+
+
+def spectral_orthogonal(layer: Any, gain: float = 1.0) -> Any:
+    """Orthogonal weights under spectral norm, to which a gain means nothing. Brock et al. 2019."""
+    return parametrizations.spectral_norm(orthogonal(layer))
 
 
 class ConditionalBatchNorm2d(nn.Module):

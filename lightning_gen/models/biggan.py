@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 from lightning_gen.ema import StandingStatistics
 from lightning_gen.errors import UserError, without_labels
-from lightning_gen.losses import hinge_d, hinge_g, orthogonality
+from lightning_gen.losses import hinge_d, hinge_g, orthogonality, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 from lightning_gen.resnet import (
     ConditionalBatchNorm2d,
     DiscriminatorBlock,
     GeneratorBlock,
+    Make,
     SelfAttention,
+    orthogonal,
     spectral_orthogonal,
 )
 
@@ -57,29 +59,32 @@ class Generator(nn.Module):
     """Latents (B, latent_dim), labels (B,) -> images (B, C, R, R) in [-1, 1]. Figure 15.
 
     One embedding of the classes serves all layers, and each block gets a slice of the latent of its own beside it.
+    `make` finishes each layer: spectral norm in the paper.
     """
 
-    def __init__(self, latent_dim: int, layout: Layout, width: int, class_dim: int, num_classes: int, channels: int):
+    def __init__(
+        self, latent_dim: int, layout: Layout, width: int, class_dim: int, num_classes: int, channels: int, make: Make
+    ):
         super().__init__()
         widths = [width * factor for factor in layout.generator]
         self.slice = latent_dim // len(widths)
         self.classes = nn.Embedding(num_classes, class_dim)
         nn.init.orthogonal_(self.classes.weight)
-        self.dense = spectral_orthogonal(nn.Linear(self.slice, widths[0] * 16))
+        self.dense = make(nn.Linear(self.slice, widths[0] * 16))
 
         def norm(channels: int) -> ConditionalBatchNorm2d:
             def affine() -> nn.Module:
-                return spectral_orthogonal(nn.Linear(class_dim + self.slice, channels, bias=False))
+                return make(nn.Linear(class_dim + self.slice, channels, bias=False))
 
             return ConditionalBatchNorm2d(channels, affine)
 
         self.blocks = nn.ModuleList(
-            GeneratorBlock(wide, narrow, spectral_orthogonal, norm) for wide, narrow in itertools.pairwise(widths)
+            GeneratorBlock(wide, narrow, make, norm) for wide, narrow in itertools.pairwise(widths)
         )
         self.attended = layout.attention[0]
-        self.attention = SelfAttention(widths[self.attended], spectral_orthogonal)
+        self.attention = SelfAttention(widths[self.attended], make)
         self.norm = nn.BatchNorm2d(widths[-1])
-        self.to_rgb = spectral_orthogonal(nn.Conv2d(widths[-1], channels, 3, padding=1))
+        self.to_rgb = make(nn.Conv2d(widths[-1], channels, 3, padding=1))
 
     def forward(self, latents: Tensor, label: Tensor) -> Tensor:
         first, *slices = latents.split(self.slice, dim=1)
@@ -99,20 +104,18 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (B, C, R, R), labels (B,) -> logits (B,), the label by projection (Miyato & Koyama 2018, equation 3)."""
 
-    def __init__(self, layout: Layout, width: int, num_classes: int, channels: int):
+    def __init__(self, layout: Layout, width: int, num_classes: int, channels: int, make: Make):
         super().__init__()
         widths = [channels, *(width * factor for factor in layout.discriminator)]
         blocks: list[nn.Module] = [
-            DiscriminatorBlock(
-                narrow, wide, spectral_orthogonal, hidden=wide, halve=depth < layout.halvings, first=depth == 0
-            )
+            DiscriminatorBlock(narrow, wide, make, hidden=wide, halve=depth < layout.halvings, first=depth == 0)
             for depth, (narrow, wide) in enumerate(itertools.pairwise(widths))
         ]
         attended = layout.attention[1]
-        blocks.insert(attended, SelfAttention(widths[attended], spectral_orthogonal))
+        blocks.insert(attended, SelfAttention(widths[attended], make))
         self.blocks = nn.Sequential(*blocks)
-        self.logit = spectral_orthogonal(nn.Linear(widths[-1], 1))
-        self.classes = spectral_orthogonal(nn.Embedding(num_classes, widths[-1]))
+        self.logit = make(nn.Linear(widths[-1], 1))
+        self.classes = make(nn.Embedding(num_classes, widths[-1]))
 
     def forward(self, images: Tensor, label: Tensor) -> Tensor:
         features = F.relu(self.blocks(images)).sum((2, 3))
@@ -141,7 +144,8 @@ class BigGAN(GenerativeModule):
 
     Differences from the paper: fake images take the labels of the real batch, so that both have the data's frequencies;
     batch norm is not synchronised between processes; the orthogonal regularisation takes the smaller Gram matrix of
-    each weight, the one that can be the identity.
+    each weight, the one that can be the identity. The preset `quick` has R1 in the place of spectral norm, under which
+    the generator is slower to heed labels.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.
@@ -155,6 +159,8 @@ class BigGAN(GenerativeModule):
         discriminator_lr: Learning rate of the discriminator.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
+        spectral_norm: Whether the weights of both networks are divided by their largest singular values.
+        penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         orthogonality: Weight of the orthogonal regularisation of the generator (beta); 0 is none.
         standing: Batches of 64 over which batch-norm statistics for sampling are gathered; 0 takes the running
             averages of training.
@@ -175,13 +181,15 @@ class BigGAN(GenerativeModule):
         "paper-32": {"image_shape": (3, 32, 32), "num_classes": 10, "ema_halflife_kimg": 1400.0},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 32,
+            "latent_dim": 16,
             "class_dim": 64,
-            "width": 10,
-            "lr": 1e-3,
-            "discriminator_lr": 1e-3,
+            "width": 8,
+            "lr": 2e-3,
+            "discriminator_lr": 2e-3,
             "betas": (0.0, 0.99),
             "critic_steps": 1,
+            "spectral_norm": False,
+            "penalty": 1.0,
             "standing": 4,
             "ema_halflife_kimg": 5.0,
         },
@@ -189,7 +197,7 @@ class BigGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 573000, "data.batch_size": 2048},
         "paper-32": {"kimg": 25000, "data.batch_size": 50},
-        "quick": {"kimg": 120, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
@@ -203,6 +211,8 @@ class BigGAN(GenerativeModule):
         discriminator_lr: PositiveFloat = 2e-4,
         betas: tuple[Decay, Decay] = (0.0, 0.999),
         critic_steps: PositiveInt = 4,
+        spectral_norm: bool = True,
+        penalty: NonNegativeFloat = 0.0,
         orthogonality: NonNegativeFloat = 1e-4,
         standing: NonNegativeInt = 16,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
@@ -223,8 +233,9 @@ class BigGAN(GenerativeModule):
         self.num_classes = num_classes
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
-        self.generator = Generator(latent_dim, layout, width, class_dim, num_classes, channels)
-        self.discriminator = Discriminator(layout, width, num_classes, channels)
+        make = spectral_orthogonal if spectral_norm else orthogonal
+        self.generator = Generator(latent_dim, layout, width, class_dim, num_classes, channels, make)
+        self.discriminator = Discriminator(layout, width, num_classes, channels, make)
         self.average("generator", ema_halflife_kimg)
         self.statistics = StandingStatistics()
 
@@ -242,9 +253,12 @@ class BigGAN(GenerativeModule):
             with self.update(opt_d) as step_d:
                 for real, label in step_d.parts(images, labels):  # spectral norm: one power iteration a part
                     fake = self.generator(self.randn(len(real), self.latent_dim), label)
+                    real.requires_grad_(self.hparams.penalty > 0)
                     logits_real = self.discriminator(self.augmented(real), label)
                     logits_fake = self.discriminator(self.augmented(fake), label)
                     loss_d = hinge_d(logits_real, logits_fake)
+                    if self.hparams.penalty > 0:
+                        loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
                     step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
             for real, label in step_g.parts(images, labels):

@@ -14,9 +14,17 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError, without_labels
-from lightning_gen.losses import hinge_d, hinge_g
+from lightning_gen.losses import hinge_d, hinge_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
-from lightning_gen.resnet import DiscriminatorBlock, GeneratorBlock, SelfAttention, class_norm, spectral_glorot
+from lightning_gen.resnet import (
+    DiscriminatorBlock,
+    GeneratorBlock,
+    Make,
+    SelfAttention,
+    class_norm,
+    glorot,
+    spectral_glorot,
+)
 
 
 class Layout(NamedTuple):
@@ -40,23 +48,24 @@ LAYOUTS = {
 
 
 class Generator(nn.Module):
-    """Latents (B, latent_dim), labels (B,) -> images (B, C, R, R) in [-1, 1]; spectral norm in every layer.
+    """Latents (B, latent_dim), labels (B,) -> images (B, C, R, R) in [-1, 1].
 
-    The label chooses the scales and shifts of every batch norm but the last.
+    The label chooses the scales and shifts of every batch norm but the last. `make` finishes each layer: spectral norm
+    in the paper.
     """
 
-    def __init__(self, latent_dim: int, layout: Layout, width: int, num_classes: int, channels: int):
+    def __init__(self, latent_dim: int, layout: Layout, width: int, num_classes: int, channels: int, make: Make):
         super().__init__()
         widths = [width * factor for factor in layout.generator]
-        self.dense = spectral_glorot(nn.Linear(latent_dim, widths[0] * 16))
+        self.dense = make(nn.Linear(latent_dim, widths[0] * 16))
         norm = class_norm(num_classes)
         self.blocks = nn.ModuleList(
-            GeneratorBlock(wide, narrow, spectral_glorot, norm) for wide, narrow in itertools.pairwise(widths)
+            GeneratorBlock(wide, narrow, make, norm) for wide, narrow in itertools.pairwise(widths)
         )
         self.attended = layout.attention[0]
-        self.attention = SelfAttention(widths[self.attended], spectral_glorot)
+        self.attention = SelfAttention(widths[self.attended], make)
         self.norm = nn.BatchNorm2d(widths[-1])
-        self.to_rgb = spectral_glorot(nn.Conv2d(widths[-1], channels, 3, padding=1))
+        self.to_rgb = make(nn.Conv2d(widths[-1], channels, 3, padding=1))
 
     def forward(self, latents: Tensor, label: Tensor) -> Tensor:
         x = self.dense(latents).unflatten(1, (-1, 4, 4))
@@ -70,20 +79,18 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (B, C, R, R), labels (B,) -> logits (B,), the label by projection (Miyato & Koyama 2018, equation 3)."""
 
-    def __init__(self, layout: Layout, width: int, num_classes: int, channels: int):
+    def __init__(self, layout: Layout, width: int, num_classes: int, channels: int, make: Make):
         super().__init__()
         widths = [channels, *(width * factor for factor in layout.discriminator)]
         blocks: list[nn.Module] = [
-            DiscriminatorBlock(
-                narrow, wide, spectral_glorot, hidden=wide, halve=depth < layout.halvings, first=depth == 0
-            )
+            DiscriminatorBlock(narrow, wide, make, hidden=wide, halve=depth < layout.halvings, first=depth == 0)
             for depth, (narrow, wide) in enumerate(itertools.pairwise(widths))
         ]
         attended = layout.attention[1]
-        blocks.insert(attended, SelfAttention(widths[attended], spectral_glorot))
+        blocks.insert(attended, SelfAttention(widths[attended], make))
         self.blocks = nn.Sequential(*blocks)
-        self.logit = spectral_glorot(nn.Linear(widths[-1], 1))
-        self.classes = spectral_glorot(nn.Embedding(num_classes, widths[-1]))
+        self.logit = make(nn.Linear(widths[-1], 1))
+        self.classes = make(nn.Embedding(num_classes, widths[-1]))
 
     def forward(self, images: Tensor, label: Tensor) -> Tensor:
         features = F.relu(self.blocks(images)).sum((2, 3))
@@ -97,7 +104,8 @@ class SAGAN(GenerativeModule):
 
     Differences from the paper: fake images take the labels of the real batch, so that both have the data's frequencies,
     and real and fake images share one power iteration an update. The paper has 128 pixels only; at 32 the networks are
-    those of SNGAN with attention at 16 pixels.
+    those of SNGAN with attention at 16 pixels. The preset `quick` has R1 in the place of spectral norm, under which
+    the generator is slower to heed labels.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.
@@ -109,6 +117,8 @@ class SAGAN(GenerativeModule):
         discriminator_lr: Learning rate of the discriminator: two time-scales (section 4.2).
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
+        spectral_norm: Whether the weights of both networks are divided by their largest singular values.
+        penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
 
@@ -118,18 +128,20 @@ class SAGAN(GenerativeModule):
         "paper-32": {"image_shape": (3, 32, 32), "num_classes": 10},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 64,
-            "width": 10,
-            "lr": 1e-3,
-            "discriminator_lr": 1e-3,
+            "latent_dim": 16,
+            "width": 8,
+            "lr": 2e-3,
+            "discriminator_lr": 2e-3,
             "betas": (0.0, 0.99),
+            "spectral_norm": False,
+            "penalty": 1.0,
             "ema_halflife_kimg": 5.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 256000, "data.batch_size": 256},
         "paper-32": {"kimg": 6400, "data.batch_size": 64},
-        "quick": {"kimg": 120, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
@@ -142,6 +154,8 @@ class SAGAN(GenerativeModule):
         discriminator_lr: PositiveFloat = 4e-4,
         betas: tuple[Decay, Decay] = (0.0, 0.9),
         critic_steps: PositiveInt = 1,
+        spectral_norm: bool = True,
+        penalty: NonNegativeFloat = 0.0,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
     ):
         super().__init__()
@@ -155,8 +169,9 @@ class SAGAN(GenerativeModule):
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
         layout = LAYOUTS[resolution]
-        self.generator = Generator(latent_dim, layout, width, num_classes, channels)
-        self.discriminator = Discriminator(layout, width, num_classes, channels)
+        make = spectral_glorot if spectral_norm else glorot
+        self.generator = Generator(latent_dim, layout, width, num_classes, channels, make)
+        self.discriminator = Discriminator(layout, width, num_classes, channels, make)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -173,9 +188,12 @@ class SAGAN(GenerativeModule):
             with self.update(opt_d) as step_d:
                 for real, label in step_d.parts(images, labels):  # spectral norm: one power iteration a part
                     fake = self.generator(self.randn(len(real), self.latent_dim), label)
+                    real.requires_grad_(self.hparams.penalty > 0)
                     logits_real = self.discriminator(self.augmented(real), label)
                     logits_fake = self.discriminator(self.augmented(fake), label)
                     loss_d = hinge_d(logits_real, logits_fake)
+                    if self.hparams.penalty > 0:
+                        loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
                     step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
             for real, label in step_g.parts(images, labels):
