@@ -33,8 +33,8 @@ DUPLICATES = 0.5
 """Highest healthy share of near-duplicates; real images have 0.01 by definition."""
 
 FALL = 0.5
-"""A fall below this share of its own best level counts as well: what was there is lost. Of `diversity` and
-`class_spread`, where real images have 1, a level above 1 counts as 1."""
+"""A fall below this share of its own best level counts as well: what was there is lost. A best
+`class_spread` above 1, which real images have, counts as 1: early blobs are spread more widely than shapes."""
 
 RECOVERING = 0.25
 """Share by which a value must be better than where its low stretch began to count as on its way up: a dense network's
@@ -99,7 +99,8 @@ class ModeCollapse(Rule):
         if name == "duplicates":
             return f"{value:.0%} of the samples are near-duplicates of another" if value > self.duplicates else None
         if name in ("diversity", "class_spread"):
-            limit = max(self.low, self.fall * min(best, 1.0))  # early blobs may vary more than real images do
+            level = min(best, 1.0) if name == "class_spread" else best
+            limit = max(self.low, self.fall * level)
             what = "samples differ from each other" if name == "diversity" else "samples are spread over the classes"
             return (
                 f"{what} only {number(value)} times as much as real images (limit {number(limit)})"

@@ -212,8 +212,8 @@ def test_images_that_grow_apart_are_no_collapse() -> None:
 
 
 def test_half_of_the_best_diversity_is_too_little_where_the_best_was_high() -> None:
-    assert verdicts(stream(diversity=[*[1.0] * 10, *[0.45] * 3]), ModeCollapse())
-    assert not verdicts(stream(diversity=[*[0.7] * 10, *[0.45] * 3]), ModeCollapse())
+    assert verdicts(stream(diversity=[*[1.2] * 10, *[0.55] * 3]), ModeCollapse())
+    assert not verdicts(stream(diversity=[*[1.0] * 10, *[0.55] * 3]), ModeCollapse())
 
 
 def test_a_spread_beyond_that_of_real_images_is_no_level_to_fall_from() -> None:
