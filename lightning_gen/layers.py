@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,14 +46,6 @@ def pixel_norm(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
-class PixelNorm(nn.Module):
-    """`pixel_norm` as a layer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        return pixel_norm(x)
-
-
 def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     """Append the mean standard deviation over groups of images as a channel, (B, C, H, W) -> (B, C+1, H, W).
 
@@ -82,31 +73,22 @@ class Maxout(nn.Module):
         return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
 
 
-Norm = Literal["batch", "pixel"]
-"""What holds a strided generator's features at one size: batch norm, or each pixel's own (Karras et al. 2018)."""
-
-
-def strided_generator(
-    latent_dim: int, width: int, doublings: int, channels: int, norm: Norm = "batch"
-) -> nn.Sequential:
+def strided_generator(latent_dim: int, width: int, doublings: int, channels: int) -> nn.Sequential:
     """Latents (B, latent_dim, 1, 1) -> images (B, C, R, R), R = 4 * 2**doublings, in [-1, 1].
 
     Radford et al. 2016 (DCGAN), figure 1; `width` maps come before the last layer, twice as many before each earlier
-    one. Where each pixel is normalised, ReLUs leak, as in ProGAN.
+    one.
     """
+    widths = [width << step for step in reversed(range(doublings))]
+    layers = normed(nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False))
+    for wide, narrow in itertools.pairwise(widths):
+        layers += normed(nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False))
+    return nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
 
-    def layer(wide: int, narrow: int, stride: int, padding: int) -> list[nn.Module]:
-        conv = nn.ConvTranspose2d(wide, narrow, 4, stride, padding, bias=False)
-        if norm == "pixel":
-            return [conv, nn.LeakyReLU(0.2, inplace=True), PixelNorm()]
-        return [conv, nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
 
-    wide = width << (doublings - 1)
-    layers = layer(latent_dim, wide, stride=1, padding=0)
-    for _ in range(doublings - 1):
-        layers += layer(wide, wide // 2, stride=2, padding=1)
-        wide //= 2
-    return nn.Sequential(*layers, nn.ConvTranspose2d(wide, channels, 4, 2, 1, bias=False), nn.Tanh())
+def normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    """The convolution, batch norm and ReLU."""
+    return [conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU(inplace=True)]
 
 
 def strided_discriminator(width: int, doublings: int, channels: int, batch_norm: bool = True) -> nn.Sequential:
@@ -169,17 +151,8 @@ def normal_weights(layer: nn.Module) -> None:
 
 def he_weights(layer: nn.Module) -> None:
     """Weights of convolutions from N(0, gain^2 / inputs), biases 0: He et al. 2015, equation 10, for a leaky ReLU of
-    slope 0.2. For `network.apply`.
-
-    The inputs of a transposed convolution are those that meet in one of its pixels: without padding it starts from a
-    single pixel, and there they are the channels alone.
-    """
-    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        return
-    reach = layer.kernel_size[0]
-    if isinstance(layer, nn.ConvTranspose2d):
-        reach = reach // layer.stride[0] if layer.padding[0] else 1
-    gain = nn.init.calculate_gain("leaky_relu", 0.2)
-    nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.in_channels * reach**2))
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+    slope 0.2. For `network.apply`."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, 0.2)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

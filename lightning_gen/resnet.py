@@ -24,9 +24,7 @@ RELU_GAIN = math.sqrt(2)
 def glorot(layer: Any, gain: float = 1.0) -> Any:
     """Uniform weights of Glorot & Bengio 2010, zero bias: what the original codes of WGAN-GP and SNGAN begin with."""
     nn.init.xavier_uniform_(layer.weight, gain)
-    if getattr(layer, "bias", None) is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
+    return _zero_bias(layer)
 
 
 def spectral_glorot(layer: Any, gain: float = 1.0) -> Any:
@@ -37,6 +35,11 @@ def spectral_glorot(layer: Any, gain: float = 1.0) -> Any:
 def orthogonal(layer: Any, gain: float = 1.0) -> Any:
     """Orthogonal weights (Saxe et al. 2014), zero bias."""
     nn.init.orthogonal_(layer.weight, gain)
+    return _zero_bias(layer)
+
+
+def _zero_bias(layer: Any) -> Any:
+    """The layer, whose bias begins at 0 where it has one."""
     if getattr(layer, "bias", None) is not None:
         nn.init.zeros_(layer.bias)
     return layer

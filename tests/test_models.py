@@ -109,9 +109,21 @@ def test_progan_makes_every_power_of_two_from_4_to_1024(resolution: int, channel
     assert model.discriminator(model.sample(2), last, 1.0).shape == (2,)
 
 
+def test_a_refined_dcgan_makes_the_image_of_maps_of_its_own_size() -> None:
+    with torch.device("meta"):
+        generator = DCGAN(image_shape=(3, 32, 32), latent_dim=16, width=32, refined=True).generator
+        x, shapes = torch.empty(1, 16, 1, 1), []
+        for layer in generator:
+            x = layer(x)
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+                shapes.append(tuple(x.shape[1:]))
+    assert shapes == [(64, 4, 4), (64, 4, 4), (64, 8, 8), (64, 8, 8), (32, 16, 16), (16, 32, 32), (3, 32, 32)]
+
+
+@pytest.mark.parametrize("refined", [False, True])
 @pytest.mark.parametrize("resolution", [32, 64, 128])
-def test_dcgan_makes_its_three_sizes(resolution: int) -> None:
-    model = DCGAN(image_shape=(3, resolution, resolution), width=4)
+def test_dcgan_makes_its_three_sizes(resolution: int, refined: bool) -> None:
+    model = DCGAN(image_shape=(3, resolution, resolution), width=4, refined=refined)
     images = model.sample(2)
     assert images.shape == (2, 3, resolution, resolution)
     assert model.discriminator(images).shape == (2,)

@@ -25,21 +25,20 @@ UNTIL = 0.6
 """Share of the time after which the rate falls to 0."""
 
 
-def latents(factors: Factors) -> Tensor:
-    """(N, 22) of unit variance: shape, colour and ground one of many, size, place and rotation as numbers."""
+def latents(factors: Factors, like: Factors) -> Tensor:
+    """(N, 22) of unit variance in `like`: shape, colour and ground one of many, size, place and rotation as numbers."""
     kinds = [("shape", len(SHAPES)), ("colour", len(COLOURS)), ("background", len(BACKGROUNDS))]
     chosen = [F.one_hot(torch.from_numpy(factors[key]), n) * n**0.5 for key, n in kinds]
-    numbers = torch.from_numpy(np.stack([factors[key] for key in ("size", "x", "y", "rotation")], axis=1))
-    numbers = (numbers - numbers.mean(0)) / numbers.std(0)
-    return torch.cat([*chosen, numbers], dim=1).float()
+    numbers = [(factors[key] - like[key].mean()) / like[key].std() for key in ("size", "x", "y", "rotation")]
+    return torch.cat([*chosen, torch.from_numpy(np.stack(numbers, axis=1))], dim=1).float()
 
 
 def told(name: str, seconds: float, batch: int = 16, checks: int = 4) -> None:
     """Train, and print now and then what share of 1,000 test images is drawn on the manifold."""
     torch.manual_seed(0)
     train, test = Shapes(), Shapes(split="test")
-    asked, pictures = latents(train.factors(np.arange(len(train)))), train.read(np.arange(len(train)))["image"]
-    unseen = latents(test.factors(np.arange(1000)))
+    factors, pictures = train.factors(np.arange(len(train))), train.read(np.arange(len(train)))["image"]
+    asked, unseen = latents(factors, factors), latents(test.factors(np.arange(1000)), factors)
     cls = registry.load(name)
     model = cls(**cls.presets["quick"] | {"latent_dim": asked.shape[1], "ema_halflife_kimg": 0.0})
     model.clock.images = 10**7  # progan is grown
@@ -50,8 +49,10 @@ def told(name: str, seconds: float, batch: int = 16, checks: int = 4) -> None:
     while due <= checks:
         share = (time.process_time() - start) / seconds
         if share >= due / checks:
+            model.eval()  # batch norm has statistics of its own then
             with torch.no_grad():
                 drawn = torch.cat([model.generate(part) for part in unseen.split(100)])
+            model.train()
             decoded = decode(images.to_uint8(drawn))
             found, left = mode_coverage(decoded), np.median(decoded.residual)
             row = (name, f"{share * seconds:.0f}", f"{seen / 1000:.0f}", f"{found['on_manifold']:.1%}", f"{left:.3f}")

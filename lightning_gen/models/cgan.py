@@ -85,7 +85,8 @@ class CGAN(GenerativeModule):
         dropout: Share of the units that a training step leaves out, in both networks.
         optimizer: ``sgd`` as in the paper, or ``adam``.
         lr: Learning rate of both networks.
-        momentum: Of SGD; of Adam the first decay rate.
+        momentum: Of SGD.
+        betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
@@ -97,19 +98,20 @@ class CGAN(GenerativeModule):
         "quick": {
             "image_shape": (3, 32, 32),
             "num_classes": 48,
-            "latent_dim": 64,
+            "latent_dim": 16,
             "width": 240,
             "discriminator_width": 192,
             "dropout": 0.0,
             "optimizer": "adam",
             "lr": 1e-3,
-            "penalty": 1.0,
-            "ema_halflife_kimg": 5.0,
+            "betas": (0.0, 0.99),
+            "penalty": 3.0,
+            "ema_halflife_kimg": 20.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 100},
-        "quick": {"kimg": 200, "data.batch_size": 64},
+        "quick": {"kimg": 480, "data.batch_size": 32},
     }
 
     def __init__(
@@ -123,6 +125,7 @@ class CGAN(GenerativeModule):
         optimizer: Literal["sgd", "adam"] = "sgd",
         lr: PositiveFloat = 0.1,
         momentum: Decay = 0.5,
+        betas: tuple[Decay, Decay] = (0.5, 0.999),
         critic_steps: PositiveInt = 1,
         penalty: NonNegativeFloat = 0.0,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
@@ -140,11 +143,10 @@ class CGAN(GenerativeModule):
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        lr, momentum = self.hparams.lr, self.hparams.momentum
-        networks = (self.discriminator, self.generator)
-        if self.hparams.optimizer == "sgd":
-            return [torch.optim.SGD(network.parameters(), lr, momentum) for network in networks]
-        return [torch.optim.Adam(network.parameters(), lr, (momentum, 0.999)) for network in networks]
+        own, networks = self.hparams, (self.discriminator, self.generator)
+        if own.optimizer == "sgd":
+            return [torch.optim.SGD(network.parameters(), own.lr, own.momentum) for network in networks]
+        return [torch.optim.Adam(network.parameters(), own.lr, own.betas) for network in networks]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         opt_d, opt_g = self.optimizers()

@@ -83,12 +83,12 @@ class WGANGP(GenerativeModule):
         "paper": {"image_shape": (3, 32, 32)},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 64,
-            "width": 32,
-            "critic_width": 32,
-            "lr": 1e-3,
+            "latent_dim": 16,
+            "width": 16,
+            "critic_width": 24,
+            "lr": 2e-3,
             "betas": (0.0, 0.99),
-            "critic_steps": 2,
+            "critic_steps": 1,
             "ema_halflife_kimg": 5.0,
         },
         "points": {
@@ -105,7 +105,7 @@ class WGANGP(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 32000, "data.batch_size": 64, "update.lr_decay": 1.0},
         "points": {"kimg": 4000, "data.batch_size": 256, "update.lr_decay": 0.5},
-        "quick": {"kimg": 120, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
