@@ -48,7 +48,7 @@ class DCGAN(GenerativeModule):
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
         refined: Whether the generator has one more layer, half as wide, at the image's own size and a second one at
-            each of its first two sizes; in the paper each size has one strided layer.
+            each of its first two sizes, with at most 2 `width` maps; in the paper each size has one strided layer.
         discriminator_norm: Whether the discriminator has batch norm. Without it, it has He's initial weights, as the
             paper's are too small.
         penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
