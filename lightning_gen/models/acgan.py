@@ -11,7 +11,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError, without_labels
-from lightning_gen.layers import normal_weights
+from lightning_gen.layers import normal_weights, normed
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -31,11 +31,7 @@ class Generator(nn.Module):
             nn.ReLU(inplace=True),
         ]
         for wide, narrow in ((4 * width, 2 * width), (2 * width, width)):
-            layers += [
-                nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=2, output_padding=1),
-                nn.BatchNorm2d(narrow),
-                nn.ReLU(inplace=True),
-            ]
+            layers += normed(nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=2, output_padding=1))
         last = nn.ConvTranspose2d(width, channels, 5, stride=2, padding=2, output_padding=1)
         self.layers = nn.Sequential(*layers, last, nn.Tanh())
 

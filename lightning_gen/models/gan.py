@@ -96,10 +96,8 @@ class GAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 100},
-        "quick": {
-            "kimg": 400,
-            "data.batch_size": 32,
-        },  # rates that fall leave specks, which the average no longer smooths
+        # rates that fall leave specks, which the average no longer smooths
+        "quick": {"kimg": 400, "data.batch_size": 32},
         "points": {"kimg": 2000, "data.batch_size": 512},
     }
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_gen import noise
 from lightning_gen.errors import UserError
-from lightning_gen.layers import normal_weights
+from lightning_gen.layers import normal_weights, normed
 from lightning_gen.losses import minimax_d, non_saturating_g
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -55,9 +55,7 @@ def generator(latent_dim: int, width: int, side: int, channels: int) -> nn.Seque
         nn.BatchNorm1d(2 * width * side**2),
         nn.ReLU(inplace=True),
         nn.Unflatten(1, (2 * width, side, side)),
-        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
+        *normed(nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1)),
         nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
         nn.Tanh(),
     )

@@ -12,7 +12,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
-from lightning_gen.layers import normal_weights
+from lightning_gen.layers import normal_weights, normed
 from lightning_gen.losses import least_squares_d, least_squares_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -24,8 +24,7 @@ def generator(latent_dim: int, width: int, side: int, channels: int) -> nn.Seque
     """
 
     def deconv(wide: int, narrow: int, stride: int) -> list[nn.Module]:
-        conv = nn.ConvTranspose2d(wide, narrow, 3, stride=stride, padding=1, output_padding=stride - 1)
-        return [conv, nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
+        return normed(nn.ConvTranspose2d(wide, narrow, 3, stride=stride, padding=1, output_padding=stride - 1))
 
     first = 4 * width
     return nn.Sequential(
