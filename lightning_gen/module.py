@@ -97,7 +97,7 @@ class GenerativeModule(pl.LightningModule):
     """The data that a run takes where nobody names any."""
     checked: ClassVar[dict[str, Any]] = {}
     """What `testing.check_model` sets besides the preset `quick`: smaller networks, shorter phases."""
-    recomputed: ClassVar[tuple[type[nn.Module], ...]] = ()
+    recomputed: tuple[type[nn.Module], ...] = ()
     """Kinds of blocks, without batch norm, whose activations `update.recompute` computes again on the way back."""
 
     image_shape: tuple[int, int, int]

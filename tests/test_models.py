@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import pytest
 import pytorch_lightning as pl
@@ -146,9 +147,10 @@ def test_growth_is_continuous_ends_at_the_last_stage_and_never_shrinks() -> None
     assert {stage for stage, alpha in seen if alpha == 1.0} == {0, 1, 2, 3}
 
 
-def test_fading_in_begins_where_the_smaller_network_was() -> None:
+@pytest.mark.parametrize("norm", ["pixel", "batch"])
+def test_fading_in_begins_where_the_smaller_network_was(norm: Literal["pixel", "batch"]) -> None:
     torch.manual_seed(0)
-    model = ProGAN(image_shape=(3, 16, 16), latent_dim=8, width=8, width_base=64)
+    model = ProGAN(image_shape=(3, 16, 16), latent_dim=8, width=8, width_base=64, norm=norm)
     z = torch.randn(4, 8)
     small = model.generator(z, 1, 1.0).repeat_interleave(2, -1).repeat_interleave(2, -2)
     torch.testing.assert_close(model.generator(z, 2, 1e-6), small, atol=1e-4, rtol=0)
