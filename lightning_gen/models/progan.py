@@ -203,7 +203,7 @@ class ProGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 12000, "data.batch_size": 16},
-        "quick": {"kimg": 100, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 70, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
