@@ -64,10 +64,10 @@ def _casts_keep_gradients() -> bool:
 def recompute(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
     """Let all blocks of these kinds keep their input alone and compute the rest again on the way back.
 
-    A block must not change its buffers (batch norm would count each batch twice).
+    Blocks with batch norm, which would count each batch twice, are left as they are; others must not change buffers.
     """
     for block in model.modules():
-        if isinstance(block, kinds):
+        if isinstance(block, kinds) and not any(isinstance(module, _BatchNorm) for module in block.modules()):
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 

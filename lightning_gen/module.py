@@ -97,8 +97,8 @@ class GenerativeModule(pl.LightningModule):
     """The data that a run takes where nobody names any."""
     checked: ClassVar[dict[str, Any]] = {}
     """What `testing.check_model` sets besides the preset `quick`: smaller networks, shorter phases."""
-    recomputed: tuple[type[nn.Module], ...] = ()
-    """Kinds of blocks, without batch norm, whose activations `update.recompute` computes again on the way back."""
+    recomputed: ClassVar[tuple[type[nn.Module], ...]] = ()
+    """Blocks whose activations `update.recompute` computes again in the backward pass, not those with batch norm."""
 
     image_shape: tuple[int, int, int]
     """(channels, height, width) of the images that the model makes."""

@@ -80,14 +80,11 @@ class GeneratorLayer(EqualizedConv2d):
         return self.norm(F.leaky_relu(super().forward(x), 0.2))
 
 
-class GeneratorBlock(nn.ModuleList):
+class GeneratorBlock(nn.Sequential):
     """Two layers at twice the resolution: (B, wide, R, R) -> (B, narrow, 2R, 2R)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="nearest")
-        for layer in self:
-            x = layer(x)
-        return x
+        return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 class DiscriminatorBlock(nn.ModuleList):
@@ -110,7 +107,7 @@ class Generator(nn.Module):
         self.norm = norm(widths[0])
         self.first = GeneratorLayer(widths[0], widths[0], norm)
         self.blocks = nn.ModuleList(
-            GeneratorBlock([GeneratorLayer(wide, narrow, norm), GeneratorLayer(narrow, narrow, norm)])
+            GeneratorBlock(GeneratorLayer(wide, narrow, norm), GeneratorLayer(narrow, narrow, norm))
             for wide, narrow in itertools.pairwise(widths)
         )
         self.to_rgb = nn.ModuleList(EqualizedConv2d(width, channels, 1, gain=1.0) for width in widths)
@@ -236,8 +233,6 @@ class ProGAN(GenerativeModule):
         self.discriminator = Discriminator(widths, channels)
         self.average("generator", ema_halflife_kimg)
         self.growth = Growth(last_stage, fade_kimg, stable_kimg)
-        if norm == "batch":
-            self.recomputed = (DiscriminatorBlock,)  # batch norm would count a batch twice
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [
