@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from lightning_gen import registry
 from lightning_gen.data.module import RunData
 from lightning_gen.errors import UserError
+from lightning_gen.models import progan
 from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.models.progan import Growth, ProGAN
+from lightning_gen.module import GenerativeModule, StepOutput
 from lightning_gen.testing import BATCH, _Outputs, _Pixels, check_model
 
 PUBLISHED = {
@@ -51,16 +55,14 @@ def test_a_registered_model_keeps_the_contract(name: str) -> None:
     check_model(name)
 
 
-@pytest.mark.parametrize("name", registry.names("models"))
-def test_a_registered_model_stays_finite_in_bf16(name: str) -> None:
-    cls = registry.load(name)
-    torch.manual_seed(0)
-    model, outputs = cls(**cls.presets["quick"] | cls.checked), _Outputs()
+def fitted(model: GenerativeModule, steps: int, precision: Literal["32-true", "bf16-mixed"]) -> list[StepOutput]:
+    """What each training step put out."""
+    outputs = _Outputs()
     trainer = pl.Trainer(
         accelerator="cpu",
-        precision="bf16-mixed",
+        precision=precision,
         max_epochs=-1,
-        max_steps=2,
+        max_steps=steps,
         logger=False,
         callbacks=[outputs],
         use_distributed_sampler=False,
@@ -71,8 +73,16 @@ def test_a_registered_model_stays_finite_in_bf16(name: str) -> None:
     data = RunData(_Pixels(model), BATCH, model.critic_steps, seed=0)
     model.examples = data.source.examples
     trainer.fit(model, datamodule=data)
-    assert len(outputs.steps) == 2
-    for values in outputs.steps:
+    assert len(outputs.steps) == steps
+    return outputs.steps
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_a_registered_model_stays_finite_in_bf16(name: str) -> None:
+    cls = registry.load(name)
+    torch.manual_seed(0)
+    model = cls(**cls.presets["quick"] | cls.checked)
+    for values in fitted(model, 2, "bf16-mixed"):
         for key, value in values.items():
             assert torch.isfinite(value).all(), key
             assert not key.startswith("loss") or value.dtype == torch.float32, f"{key} is not float32"
@@ -159,3 +169,33 @@ def test_fading_in_begins_where_the_smaller_network_was(norm: Literal["pixel", "
     torch.testing.assert_close(
         model.discriminator(images, 2, 1e-6), model.discriminator(shrunk, 1, 1.0), atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "non-saturating"])
+def test_a_lazy_penalty_of_progan_is_due_every_so_many_updates_and_counts_for_all_of_them(
+    loss: Literal["wasserstein", "non-saturating"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due: list[Tensor] = []
+
+    def watched(term: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*arguments: Any) -> Tensor:
+            due.append(term(*arguments))
+            return due[-1]
+
+        return call
+
+    def losses(penalty: float, every: int) -> list[Tensor]:
+        due.clear()
+        torch.manual_seed(0)
+        model = ProGAN((3, 8, 8), 4, width=4, width_base=16, loss=loss, penalty=penalty, penalty_every=every)
+        return [step["loss_d"] for step in fitted(model, 4, "32-true")]
+
+    for name in ("gradient_penalty", "zero_centred_penalty"):
+        monkeypatch.setattr(progan, name, watched(getattr(progan, name)))
+    lazy = losses(1.0, 3)
+    assert len(due) == 2  # the first update and the fourth
+    every = losses(3.0, 1)
+    assert len(due) == 4
+    torch.testing.assert_close(lazy[0], every[0])
+    losses(0.0, 1)
+    assert not due

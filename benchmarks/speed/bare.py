@@ -152,11 +152,15 @@ class DCGAN(Game):
         return self.generator(self.randn(n, self.latent_dim, 1, 1))
 
     def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
-        penalty = self.settings.penalty
-        real.requires_grad_(penalty > 0)
+        weight = self.penalty()
+        real.requires_grad_(weight > 0)
         logits_real, logits_fake = self.judged(real), self.judged(fake)
         loss = losses.minimax_d(logits_real, logits_fake)
-        return loss + penalty * losses.zero_centred_penalty(logits_real, real) if penalty > 0 else loss
+        return loss + weight * losses.zero_centred_penalty(logits_real, real) if weight > 0 else loss
+
+    def penalty(self) -> float:
+        """The weight of R1 in this update."""
+        return float(self.settings.penalty)
 
     def loss_g(self, logits_fake: Tensor) -> Tensor:
         return losses.non_saturating_g(logits_fake)
@@ -186,12 +190,18 @@ class ProGAN(DCGAN):
         super().__init__(model, *data)
         self.at = model.growth.at(self.seen)
         assert self.at == (model.growth.last_stage, 1.0)  # so the images need no shrinking and no blending
+        self.updates = 0
 
     def generated(self, n: int) -> Tensor:
         return self.generator(self.randn(n, self.latent_dim), *self.at)
 
     def judged(self, images: Tensor) -> Tensor:
         return self.discriminator(images, *self.at)
+
+    def penalty(self) -> float:
+        every, now = self.settings.penalty_every, self.updates
+        self.updates += 1
+        return float(self.settings.penalty * every) if now % every == 0 else 0.0
 
 
 class StyleGAN2(BareLoop):

@@ -174,6 +174,8 @@ class ProGAN(GenerativeModule):
             without weights of its own.
         loss: ``wasserstein``: WGAN-GP with drift, as in the paper. ``non-saturating``: Goodfellow's, with R1.
         penalty: Weight of the gradient penalty: lambda of WGAN-GP, or gamma of R1.
+        penalty_every: Updates from one gradient penalty to the next, each of which counts for all of them ("lazy
+            regularization", Karras et al. 2020, appendix B).
         drift: Weight of the drift penalty (epsilon) of ``wasserstein``.
         fade_kimg: Thousands of images over which a new resolution fades in.
         stable_kimg: Thousands of images for which each resolution is trained before the next one fades in.
@@ -193,6 +195,7 @@ class ProGAN(GenerativeModule):
             "norm": "batch",
             "loss": "non-saturating",
             "penalty": 1.0,
+            "penalty_every": 4,
             "fade_kimg": 2.0,
             "stable_kimg": 2.0,
             "ema_halflife_kimg": 4.0,
@@ -200,7 +203,7 @@ class ProGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 12000, "data.batch_size": 16},
-        "quick": {"kimg": 70, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 100, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
@@ -215,6 +218,7 @@ class ProGAN(GenerativeModule):
         norm: Literal["pixel", "batch"] = "pixel",
         loss: Literal["wasserstein", "non-saturating"] = "wasserstein",
         penalty: NonNegativeFloat = 10.0,
+        penalty_every: PositiveInt = 1,
         drift: NonNegativeFloat = 1e-3,
         fade_kimg: NonNegativeFloat = 600.0,
         stable_kimg: NonNegativeFloat = 600.0,
@@ -244,23 +248,29 @@ class ProGAN(GenerativeModule):
         opt_d, opt_g = self.optimizers()
         stage, alpha = self.growth.at(self.clock.images)
         wasserstein = self.hparams.loss == "wasserstein"
+        every = self.hparams.penalty_every
+        weight = self.hparams.penalty * every if self.trainer.global_step % every == 0 else 0.0
         for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
                 for real in step_d.parts(images):
-                    shrunk = self.shrink(real, stage, alpha).requires_grad_(not wasserstein)
+                    shrunk = self.shrink(real, stage, alpha).requires_grad_(weight > 0 and not wasserstein)
                     real = self.augmented(shrunk)
                     fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim), stage, alpha))
                     logits_real = self.discriminator(real, stage, alpha)
                     logits_fake = self.discriminator(fake, stage, alpha)
                     if wasserstein:
                         loss_d = wasserstein_d(logits_real, logits_fake) + self.hparams.drift * drift(logits_real)
-                        slope = gradient_penalty(
-                            lambda x: self.discriminator(x, stage, alpha), real, fake, self.rand(len(real))
-                        )
                     else:
                         loss_d = minimax_d(logits_real, logits_fake)
-                        slope = zero_centred_penalty(logits_real, shrunk)
-                    loss_d = loss_d + self.hparams.penalty * slope
+                    if weight > 0:
+                        slope = (
+                            gradient_penalty(
+                                partial(self.discriminator, stage=stage, alpha=alpha), real, fake, self.rand(len(real))
+                            )
+                            if wasserstein
+                            else zero_centred_penalty(logits_real, shrunk)
+                        )
+                        loss_d = loss_d + weight * slope
                     step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
             for real in step_g.parts(images):
