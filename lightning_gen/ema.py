@@ -1,7 +1,7 @@
 """Averaged generators: the weights that samples are drawn from.
 
-Only the generator is averaged, not the whole module, and decay is stated as a half-life in images, so it means the
-same for every batch size (Karras et al. 2018, section 6; Karras et al. 2020, appendix B for the warm-up).
+Only the generator is averaged, not the whole module, and decay is stated as a half-life in images, so it means the same
+for every batch size (Karras et al. 2018, appendix A.1; the warm-up is that of the published code of StyleGAN2-ADA).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 WARM_UP = 0.05
-"""The half-life is at most this share of the images seen, so an early average does not remember the initial weights."""
+"""The half-life is at most this share of the images seen, so an early average does not remember the initial weights.
+The papers' own average is reached after twenty half-lives."""
 
 
 def averaged_copy(network: nn.Module) -> nn.Module:
@@ -57,7 +58,8 @@ class StandingStatistics:
     @contextmanager
     def of(self, network: nn.Module, passes: Callable[[], Any], *key: Any) -> Iterator[None]:
         """Inside, the batch norms of `network` use the statistics that they see while `passes` runs it, each pass
-        counting alike. Gathered anew where the weights or `key` have changed. For a network in evaluation mode."""
+        counting alike. Gathered anew where the weights or `key` have changed; fused optimizers change weights unseen,
+        so where one steps in between, `key` must hold the clock. For a network in evaluation mode."""
         norms = _norms(network)
         own = [(norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum) for norm in norms]
         state = (*key, *((id(weight), weight._version) for weight in network.parameters()))

@@ -38,6 +38,7 @@ import torch
 from jsonargparse.typing import restricted_number_type
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from lightning_gen import ema, execution, images, noise
@@ -266,9 +267,11 @@ class GenerativeModule(pl.LightningModule):
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
 
     def _average_gradients(self, optimizer: Optimizer | LightningOptimizer) -> None:
-        reduce = getattr(self.trainer.strategy, "average_gradients", None)
-        if reduce is not None:
-            reduce([p for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+        self._average([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+
+    def _average(self, tensors: list[Tensor]) -> None:
+        if self._world_size() > 1:
+            self.trainer.strategy.average(tensors)  # type: ignore[attr-defined]
 
     def step_output(self, images_seen: int, **values: Tensor) -> StepOutput:
         """End a training step in which this rank's discriminator saw `images_seen` real images.
@@ -295,7 +298,12 @@ class GenerativeModule(pl.LightningModule):
         return outputs  # type: ignore[return-value]
 
     def _follow(self, images_seen: int) -> None:
-        """After an update: the averaged networks follow, the clock moves on."""
+        """After an update: the ranks, each of which saw its own rows, agree on batch-norm statistics, the averaged
+        networks follow, the clock moves on."""
+        if self._world_size() > 1:
+            norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
+            found = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
+            self._average([statistic for statistic in found if statistic is not None])
         for name, halflife in self._halflives.items():
             keep = ema.decay(images_seen, self.clock.images + images_seen, halflife)
             ema.follow(getattr(self, f"{name}_ema"), getattr(self, name), keep)

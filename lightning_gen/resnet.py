@@ -100,10 +100,10 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x + gamma * output(softmax(query key^T) value)."""
         found = (self.query(x), F.max_pool2d(self.key(x), 2), F.max_pool2d(self.value(x), 2))
-        # one head, which exporters want to see
-        query, key, value = (maps.flatten(2).transpose(1, 2)[:, None] for maps in found)
-        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0].transpose(1, 2)
-        return x + self.gamma * self.output(seen.unflatten(2, x.shape[2:]))
+        query, key, value = (maps.flatten(2) for maps in found)
+        # written out: PyTorch's fused attention has no second derivative, which gradient penalties take
+        weights = torch.softmax(query.mT @ key, dim=2)
+        return x + self.gamma * self.output((value @ weights.mT).unflatten(2, x.shape[2:]))
 
 
 class GeneratorBlock(nn.Module):

@@ -2,7 +2,8 @@
 
 Lightning's DDP wraps the whole module and all-reduces generator and discriminator at every backward, twice the
 traffic that is needed, and it fails without `find_unused_parameters`. `GenerativeModule.update` knows exactly which
-gradients a step uses, so no wrapper is needed.
+gradients a step uses, so no wrapper is needed. Nor does it broadcast buffers: the module has the ranks' batch-norm
+statistics averaged.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import torch
 import torch.distributed
 from pytorch_lightning.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class PerOptimizerDDP(DDPStrategy):
@@ -25,16 +26,14 @@ class PerOptimizerDDP(DDPStrategy):
             torch.distributed.broadcast(tensor.detach(), src=0)
 
     @torch.no_grad()
-    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over the ranks. Called on every rank with the same parameters."""
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the ranks. Called on every rank with tensors of the same shapes."""
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
-        for parameter in parameters:
-            assert parameter.grad is not None
-            by_dtype.setdefault(parameter.grad.dtype, []).append(parameter.grad)
-        for gradients in by_dtype.values():
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
+        for tensor in tensors:
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for alike in by_dtype.values():
+            flat = torch.cat([tensor.flatten() for tensor in alike])
             torch.distributed.all_reduce(flat)
             flat /= self.world_size
-            sizes = [gradient.numel() for gradient in gradients]
-            for gradient, mean in zip(gradients, flat.split(sizes), strict=True):
-                gradient.copy_(mean.view_as(gradient))
+            for tensor, mean in zip(alike, flat.split([tensor.numel() for tensor in alike]), strict=True):
+                tensor.copy_(mean.view_as(tensor))

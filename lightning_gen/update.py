@@ -79,8 +79,8 @@ class Update:
     def parts(self, *tensors: Tensor) -> Iterator[Any]:
         """The rows of a batch in as many parts as `accumulate` says, one after the other: a tensor, or a tuple of them.
 
-        The weights stay what they are, so the gradients add up to those of the whole batch, but for statistics over
-        the rows (batch norm, minibatch deviation), which are those of a part. What spectral norm and other
+        The weights stay what they are, so the gradients add up to those of the whole batch, but for statistics over the
+        rows (batch norm, minibatch deviation, running means), which are those of a part. What spectral norm and other
         parametrizations make of a weight is computed once in a part.
         """
         self._in_parts = True

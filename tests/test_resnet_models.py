@@ -337,3 +337,16 @@ def test_standing_statistics_are_those_of_the_present_weights() -> None:
         assert (out.std((0, 2, 3)) - 1).abs().max() < 0.01
     assert all(torch.equal(a, b) for a, b in zip(before, network.buffers(), strict=True))
     assert not network.training
+
+
+def test_biggan_gathers_statistics_anew_after_a_fused_step_which_tensors_do_not_count() -> None:
+    model = updated(small("biggan", ema_halflife_kimg=0.0))
+    z, label = torch.randn(4, model.latent_dim), {"label": torch.arange(4) % 3}
+    optimizer = torch.optim.Adam(model.generator.parameters(), 0.1, fused=True)
+    model.generate(z, label).sum().backward()
+    optimizer.step()
+    model.clock.advance(4)
+    with torch.no_grad():
+        after = model.generate(z, label)
+        model.statistics = StandingStatistics()
+        assert torch.equal(after, model.generate(z, label))

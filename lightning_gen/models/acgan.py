@@ -82,8 +82,9 @@ class ACGAN(GenerativeModule):
 
     The networks are those of the paper's CIFAR-10 table. Differences from the paper: the table's first layer, 384 wide,
     is read as 384 maps of 4x4 pixels, since three doublings do not lead from 1x1 to 32x32; of the settings that the
-    paper searched, the activation noise is 0.1 and the learning rate 2e-4; fake images take the labels of the real
-    batch, so that both have the data's frequencies. The preset `quick` adds what the paper does not have, R1.
+    paper searched, the activation noise is 0.1 and the learning rate 2e-4; the generator minimises the non-saturating
+    loss in the place of L_S with its sign turned; fake images take the labels of the real batch, so that both have the
+    data's frequencies. The preset `quick` adds what the paper does not have, R1.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 8 from 24 to 128 pixels.
@@ -92,7 +93,7 @@ class ACGAN(GenerativeModule):
         width: Feature maps of the generator's layer nearest the image; they double towards the first one.
         discriminator_width: The same for the discriminator; they double five times.
         dropout: Share of the discriminator's activations that a training step leaves out, in each layer.
-        activation_noise: Deviation of the noise on the inputs of each of the discriminator's layers.
+        activation_noise: Deviation of the noise on the inputs of each of the discriminator's convolutions.
         classifier: Weight of the class terms, L_C of equation 3.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.

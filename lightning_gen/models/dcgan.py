@@ -34,11 +34,11 @@ def refined_generator(latent_dim: int, width: int, doublings: int, channels: int
 class DCGAN(GenerativeModule):
     """Deep convolutional GAN: strided convolutions and batch norm in both networks.
 
-    Differences from the paper: latents are normal, not uniform, as in the published code, and real and fake
-    images form separate batches for the discriminator's batch norm (section 3 leaves it open; the code does so). The
-    preset `quick` adds what the paper does not have: R1, since on pictures as clean as `shapes` the discriminator
-    otherwise wins within minutes, no batch norm there, which hides the contrast of a batch from it, and a generator
-    whose last layer works at the image's own size, which gets edges straight much sooner.
+    Differences from the paper: latents are normal, not uniform, and kernels 4x4, not 5x5, both as in the published
+    code, and real and fake images form separate batches for the discriminator's batch norm (section 3 leaves it open;
+    the code does so). The preset `quick` adds what the paper does not have: R1, since on pictures as clean as `shapes`
+    the discriminator otherwise wins within minutes, no batch norm there, which hides the contrast of a batch from it,
+    and a generator whose last layer works at the image's own size, which gets edges straight much sooner.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.

@@ -100,8 +100,9 @@ class Discriminator(nn.Module):
 class InfoGAN(GenerativeModule):
     """Codes that the image must show: they come to stand for what varies most, without labels.
 
-    Networks and settings are those of MNIST. Differences from the paper: none known; where it is silent the published
-    code is followed (Q's Gaussian has unit variance, D and Q take one step together, and so do G and Q's bound).
+    Networks and settings are those of MNIST. Differences from the paper: images in [-1, 1] and tanh, where the code has
+    [0, 1] and a sigmoid. Where the paper is silent the published code is followed (Q's Gaussian has unit variance, D
+    and Q take one step together, and so do G and Q's bound).
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 4 from 16 to 64 pixels.

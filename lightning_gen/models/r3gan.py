@@ -162,7 +162,8 @@ class R3GAN(GenerativeModule):
     Images of one pixel are points, which the paper does not have: dense networks, without labels.
 
     With `--augment.kind ada` the probability is a schedule here, as in the paper, since logits that only pairs define
-    have no sign to adapt to.
+    have no sign to adapt to. The published pipeline changes colours half as often, and cuts out squares, which ours
+    does not.
 
     Args:
         image_shape: (channels, height, width); square, a power of two from 8 to 512, or 1 for points.

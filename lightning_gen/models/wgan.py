@@ -21,9 +21,9 @@ from lightning_gen.module import GenerativeModule, StepOutput
 class WGAN(GenerativeModule):
     """The critic estimates the earth mover's distance; its weights are clipped into a box to bound its slope.
 
-    The networks are DCGAN's, as in the paper. Differences from it: weights are clipped once before the first step too,
-    as in the published code, so that every step has a critic of bounded slope, and the critic makes no 100 steps in
-    each of the first 25 and every 500th generator step, as that code does.
+    The networks are DCGAN's (4x4 kernels), as in the published code. Differences from the paper: weights are clipped
+    once before the first step too, as in the published code, so that every step has a critic of bounded slope, and the
+    critic makes no 100 steps in each of the first 25 and every 500th generator step, as that code does.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.
