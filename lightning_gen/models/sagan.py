@@ -141,7 +141,7 @@ class SAGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 256000, "data.batch_size": 256},
         "paper-32": {"kimg": 6400, "data.batch_size": 64},
-        "quick": {"kimg": 100, "data.batch_size": 8, "update.lr_decay": 0.8},
+        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
