@@ -34,6 +34,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed while it wrote
+                left.unlink()
             with unfinished.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
@@ -141,13 +143,16 @@ def roll_back(folder: Path, cut: float, place: Place = "healthy") -> int:
     healthy, beginning = folder / "healthy.ckpt", folder / UNTRAINED
     chosen = {"healthy": healthy, "best": folder / "best.ckpt", "beginning": beginning}[place]
     content = read(chosen if chosen.exists() else healthy)
+    latest = read(folder / "last.ckpt") if (folder / "last.ckpt").exists() else content
+    before = latest["state_dict"]["_extra_state"]
+    if place == "healthy" and content["state_dict"]["_extra_state"]["rollbacks"] < before["rollbacks"]:
+        content = read(beginning) if beginning.exists() else content
     state = content["state_dict"]["_extra_state"]
-    latest = read(folder / "last.ckpt")["state_dict"]["_extra_state"] if (folder / "last.ckpt").exists() else state
-    if place == "healthy" and state["rollbacks"] < latest["rollbacks"] and beginning.exists():
-        content = read(beginning)
-        state = content["state_dict"]["_extra_state"]
-    state["rollbacks"] = max(state["rollbacks"], latest["rollbacks"]) + 1
-    state["lr_scale"] = min(state["lr_scale"], latest["lr_scale"]) * cut
+    state["rollbacks"] = max(state["rollbacks"], before["rollbacks"]) + 1
+    state["lr_scale"] = min(state["lr_scale"], before["lr_scale"]) * cut
+    for name, kept in content.get("callbacks", {}).items():
+        if "best" in kept:  # best.ckpt stays what it is: the new try has to beat it
+            kept["best"] = min(kept["best"], latest["callbacks"].get(name, kept)["best"])
     AtomicCheckpointIO().save_checkpoint(content, folder / "last.ckpt")
     forget_candidates(folder)
     return int(state["images_seen"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_gen import files, volumes
+from lightning_gen.errors import UserError
 
 
-class NotFinite(ValueError):  # noqa: N818 - says what the images are
+class NotFinite(UserError):  # noqa: N818 - says what the images are
     """Images that hold NaN or infinity: they have no bytes, and a score of them would be a lie."""
 
 
@@ -34,7 +34,7 @@ def to_uint8(images: Tensor) -> Tensor:
         NotFinite: some value is NaN or infinite.
     """
     if not bool(torch.isfinite(images).all()):
-        raise NotFinite("the images hold values that are not finite (NaN or infinity)")
+        raise NotFinite("the images hold values that are not finite (NaN or infinity): the model has diverged")
     return images.float().clamp(-1, 1).mul(127.5).add_(127.5).round_().to(torch.uint8)
 
 
@@ -47,7 +47,7 @@ def as_stored(samples: Tensor, kind: str) -> Tensor:
     if kind != "points":
         return to_uint8(samples)
     if not bool(torch.isfinite(samples).all()):
-        raise NotFinite("the points hold values that are not finite (NaN or infinity)")
+        raise NotFinite("the points hold values that are not finite (NaN or infinity): the model has diverged")
     return samples.float()
 
 
@@ -126,7 +126,6 @@ def save(stored: Tensor, path: Path, kind: str) -> None:
     if kind == "volume":
         content = io.BytesIO()
         np.save(content, (stored >= 128).to(torch.uint8).numpy(), allow_pickle=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path.with_name(f"{path.name}.npy"), content.getvalue())
     else:
         save_png(stored, path.with_name(f"{path.name}.png"))
@@ -135,7 +134,5 @@ def save(stored: Tensor, path: Path, kind: str) -> None:
 def save_png(picture: Tensor, path: Path) -> None:
     """Write a picture (C, H, W) uint8, C 1 or 3, whole or not at all."""
     array = picture.cpu().permute(1, 2, 0).contiguous().numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(unfinished, format="png")
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(unfinished, format="png")

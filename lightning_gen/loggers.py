@@ -39,7 +39,8 @@ def make(names: Sequence[str], out: Path, attempt: int, say: Callable[[str], Any
             made.append(TensorBoardLogger(out, name="", version="tensorboard", default_hp_metric=False))
         elif name == "csv":
             # an existing version is deleted by the logger, so each attempt writes its own
-            made.append(CSVLogger(out, name="csv", version=attempt))
+            # written at every record: its own rule counts steps, which are images here
+            made.append(CSVLogger(out, name="csv", version=attempt, flush_logs_every_n_steps=1))
         elif name == "wandb":
             try:
                 made.append(_wandb(out, say))

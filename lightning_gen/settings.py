@@ -118,6 +118,11 @@ def resolve(
     # names first: they are checked without importing anything
     registry.part(model, "models")
     data = data or _named(file, "data", config) or registry.load(model).usual_data
+    if preset and file.get("preset") not in (None, preset):
+        raise UserError(
+            f"{config} holds the settings of preset {file['preset']}, which would stay as they are: "
+            f"leave --preset {preset} out, or the settings and the preset out of the file"
+        )
     preset = preset or file.get("preset")
     registry.part(data, "data")
     parser, model_class = _parser(model, data, [*_callbacks(file, config), *callbacks])
@@ -339,6 +344,9 @@ def read_yaml(path: str) -> dict[str, Any]:
         raise UserError(f"the settings file {path} cannot be read: {reason.strerror}") from reason
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: expected lines like 'kimg: 100'")
+    for key, value in content.items():
+        if value is None and key != "preset":  # a run without one has `preset: null`
+            raise UserError(f"{path}: nothing stands below '{key}:': leave the line out")
     return content
 
 
@@ -382,9 +390,21 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _flatten(values: Mapping[str, Any], parser: ArgumentParser) -> dict[str, Any]:
-    """Leaves that the parser knows: settings of a plugin's older version may have gone."""
-    flat = _leaves(values)
-    unknown = [key for key in flat if not _known(parser, key)]
+    """Settings that the parser knows, dictionaries among them: those of a plugin's older version may have gone."""
+    flat, unknown = {}, []
+
+    def walk(below: Mapping[str, Any], prefix: str) -> None:
+        for key, value in below.items():
+            name = f"{prefix}{key}"
+            group = any(option.startswith(f"--{name}.") for option in parser._option_string_actions)
+            if isinstance(value, dict) and (group or not _known(parser, name)):
+                walk(value, f"{name}.")
+            elif _known(parser, name):
+                flat[name] = value
+            else:
+                unknown.append(name)
+
+    walk(values, "")
     if unknown:
         raise UserError(f"run.yaml has settings that the installed version does not know: {', '.join(unknown)}")
     return flat

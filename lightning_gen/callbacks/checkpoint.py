@@ -12,6 +12,7 @@ from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.timed import Timed
 from lightning_gen.callbacks.watch import Watch
 from lightning_gen.checkpoints import CANDIDATES, also_named, forget_candidates
+from lightning_gen.errors import UserError, nearest
 from lightning_gen.module import GenerativeModule
 
 
@@ -21,7 +22,7 @@ class Checkpoint(Timed):
     Stands after `metrics` in the list of callbacks, so the score it sees belongs to the weights it saves.
 
     Args:
-        every_kimg: Thousands of images between two checkpoints.
+        every_kimg: Thousands of images between two checkpoints; with 0 there is one, at the end.
         monitor: Score that decides which is best, lower is better; the first Fréchet distance where left out.
     """
 
@@ -31,7 +32,22 @@ class Checkpoint(Timed):
         self.best = float("inf")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The untrained model is not worth a file."""
+        """The untrained model is not worth a file, but its scores tell whether there is one of the monitor's name.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = [callback for callback in trainer.callbacks if isinstance(callback, Metrics)]  # type: ignore[attr-defined]
+        names = [name for callback in found for name in callback.latest]
+        if self.monitor and names and self.monitor not in names:
+            raise UserError(
+                f"--checkpoint.monitor {self.monitor}: the run has no such score{nearest(self.monitor, names)} "
+                f"(it has {', '.join(names)})"
+            )
+
+    def due(self, trainer: pl.Trainer, module: GenerativeModule) -> bool:
+        """What was trained is saved, whatever the interval."""
+        return super().due(trainer, module) or trainer.global_step == trainer.max_steps
 
     def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
         """Save on every rank together; rank 0 writes."""

@@ -32,10 +32,13 @@ class Timed(pl.Callback, ABC):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Act where the clock says so."""
         assert isinstance(pl_module, GenerativeModule)
-        if self.every_kimg > 0 and (
-            pl_module.clock.passed(self.every_kimg) or trainer.global_step == trainer.max_steps
-        ):
+        if self.due(trainer, pl_module):
             self.act(trainer, pl_module)
+
+    def due(self, trainer: pl.Trainer, module: GenerativeModule) -> bool:
+        """Whether to act after this step; with `every_kimg` 0 or less never."""
+        ends = trainer.global_step == trainer.max_steps
+        return self.every_kimg > 0 and (module.clock.passed(self.every_kimg) or ends)
 
 
 def record(trainer: pl.Trainer, module: GenerativeModule, values: dict[str, float]) -> None:

@@ -12,6 +12,7 @@ from lightning_gen.cli import listing, options
 
 @click.command("data")
 @click.argument("name", required=False, shell_complete=options.names("data"))
+@options.plugin
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(name: str | None, as_json: bool) -> None:
     """List the installed data sources; with NAME: its settings."""

@@ -68,9 +68,9 @@ def _umap() -> Any:
 
 
 def _plot(content: tuple[Any, Any, Any], path: Path) -> None:
-    import os
-
     from matplotlib.figure import Figure
+
+    from lightning_gen import files
 
     places, titles, label = content
     figure = Figure(figsize=(6, 6), layout="constrained")
@@ -78,7 +78,5 @@ def _plot(content: tuple[Any, Any, Any], path: Path) -> None:
     colours = {} if label is None else {"c": label, "cmap": "tab20"}
     axes.scatter(places[:, 0], places[:, 1], s=6, **colours)
     axes.set(xlabel=titles[0], ylabel=titles[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(unfinished, format="png", dpi=120)
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=120)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,24 +46,22 @@ def command(run: str, form: str, out: str | None) -> None:
 
 def _weights(model: GenerativeModule, found: Path, path: Path) -> None:
     """Written beside its place, read again and sampled before it gets there."""
-    import os
-
     import torch
 
-    from lightning_gen import checkpoints
+    from lightning_gen import checkpoints, files
     from lightning_gen.errors import UserError
     from lightning_gen.sharing import weights
 
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{FORMS['safetensors']}")
+    if path.suffix != weights.SUFFIX:
+        raise UserError(f"--out {path}: weights are read again by their ending, {weights.SUFFIX}")
     try:
-        weights.write(unfinished, checkpoints.read(found))
-        again, _ = checkpoints.load_model(unfinished)
-        if not model.translates and not torch.equal(again.sample(2, seed=1), model.sample(2, seed=1)):
-            raise UserError("the written weights draw other images: nothing was written")
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        with files.replacing(path) as unfinished:
+            weights.write(unfinished, checkpoints.read(found))
+            again, _ = checkpoints.load_model(unfinished)
+            if not model.translates and not torch.equal(again.sample(2, seed=1), model.sample(2, seed=1)):
+                raise UserError("the written weights draw other images: nothing was written")
+    except OSError as reason:
+        raise UserError(f"cannot write {path}: {reason.strerror}") from reason
     count = sum(weight.numel() for weight in model.parameters())
     click.echo(f"{path}: {count:,} numbers; lgen sample {path} --grid grid.png")
 

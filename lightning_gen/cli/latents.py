@@ -128,28 +128,23 @@ def attempt(content: Any, path: str, how: Any) -> None:
 
 def write_arrays(arrays: dict[str, Any], path: Path) -> None:
     """An .npz of plain arrays, whole or not at all."""
-    import os
-
     import numpy as np
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
+    from lightning_gen import files
+
+    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(unfinished, path)
 
 
 def write_gif(frames: Tensor, path: Path) -> None:
     """Frames (N, C, H, W) uint8 as an endless animation there and back, enlarged to be looked at."""
-    import os
-
     from PIL import Image
 
+    from lightning_gen import files
+
     shown = [Image.fromarray(frame) for frame in _there_and_back(frames)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    shown[0].save(unfinished, format="gif", save_all=True, append_images=shown[1:], duration=80, loop=0)
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+        shown[0].save(unfinished, format="gif", save_all=True, append_images=shown[1:], duration=80, loop=0)
 
 
 def film_encoder() -> Any:
@@ -169,18 +164,16 @@ def film_encoder() -> Any:
 
 def write_mp4(frames: Tensor, path: Path) -> None:
     """Frames as `write_gif` shows them, once there and back, as H.264."""
-    import os
+    from lightning_gen import files
 
     shown = _there_and_back(frames.expand(-1, 3, -1, -1))
     height, width, _ = shown[0].shape
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-    film = film_encoder().write_frames(str(unfinished), (width, height), fps=12.5, macro_block_size=2)
-    film.send(None)
-    for frame in shown:
-        film.send(frame)
-    film.close()
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+        film = film_encoder().write_frames(str(unfinished), (width, height), fps=12.5, macro_block_size=2)
+        film.send(None)
+        for frame in shown:
+            film.send(frame)
+        film.close()
 
 
 def _there_and_back(frames: Tensor) -> list[Any]:

@@ -12,7 +12,7 @@ from lightning_gen.cli import latents, options
 @latents.given
 @latents.few
 @click.option("--steps", type=click.IntRange(min=0), default=200, show_default=True, help="Of gradient descent.")
-@click.option("--lr", type=float, default=0.05, show_default=True, help="Their size.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.05, show_default=True, help="Their size.")
 @click.option("--png", metavar="FILE", help="Write the images above what the latents make.")
 @click.option("--out", metavar="FILE.npz", help="Write the latents.")
 @latents.seed

@@ -30,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lightning_gen.data import pictures
 from lightning_gen.data.archive import Files, Load
 from lightning_gen.errors import UserError
+from lightning_gen.files import write
 
 TASK = 64
 """Images that one thread decodes at a time: small ones cost less than handing them over."""
@@ -139,7 +140,7 @@ class Shelf:
     def remember(self, place: str, signature: str, key: str) -> None:
         """Note that the files at `place`, being as `signature` says, have the set of this key."""
         with _saying_where(self._folder):
-            _write_json(self._folder / f"{place}.place.json", {"signature": signature, "key": key})
+            write(self._folder / f"{place}.place.json", json.dumps({"signature": signature, "key": key}))
 
     def keep(
         self, key: str, shape: tuple[int, int, int, int], labels: np.ndarray, classes: int, fill: Fill
@@ -166,10 +167,8 @@ class Shelf:
             finally:
                 unfinished.unlink(missing_ok=True)
             counts = np.bincount(labels, minlength=classes).tolist()
-            _write_json(
-                self._folder / f"{key}.json",
-                {"shape": shape, "set": {"digest": digest, "counts": counts, "about": about}},
-            )
+            known = {"shape": shape, "set": {"digest": digest, "counts": counts, "about": about}}
+            write(self._folder / f"{key}.json", json.dumps(known))
         found = self.find(key)
         assert found is not None
         return found
@@ -285,16 +284,6 @@ def _body(file: BinaryIO, shape: Sequence[int]) -> Iterator[bytes]:
     file.seek(len(_header(shape)))
     while chunk := file.read(2**20):
         yield chunk
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(unfinished, "w") as file:
-        json.dump(values, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_gen import files
 from lightning_gen.errors import UserError
 from lightning_gen.module import GenerativeModule
 
@@ -85,22 +85,17 @@ def write(model: GenerativeModule, form: str, path: Path) -> Written:
     run = {"onnx": _onnx, "torchscript": _torchscript}[form]
     drawing = Drawing(model.exportable().requires_grad_(False)).eval()
     example = inputs(model, TRACED, seed=0)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with torch.no_grad(), _quiet():
-            again = run(drawing, example, model, unfinished)
-            given = inputs(model, CHECKED, seed=1)
-            with model.asked():
-                difference = float((again(given) - Drawing(model)(*given.values())).abs().max())
-        if not difference <= TOLERANCE:
-            raise UserError(f"the {form} graph draws other images, by up to {difference:.2g}: nothing was written")
-        os.replace(unfinished, path)
+        with files.replacing(path) as unfinished:
+            with torch.no_grad(), _quiet():
+                again = run(drawing, example, model, unfinished)
+                given = inputs(model, CHECKED, seed=1)
+                with model.asked():
+                    difference = float((again(given) - Drawing(model)(*given.values())).abs().max())
+            if not difference <= TOLERANCE:
+                raise UserError(f"the {form} graph draws other images, by up to {difference:.2g}: nothing was written")
     except OSError as reason:
         raise UserError(f"cannot write {path}: {reason.strerror or reason}") from reason
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
     return Written(
         {name: tuple(rows.shape[1:]) for name, rows in example.items()}, tuple(model.image_shape), difference
     )

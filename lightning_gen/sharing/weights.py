@@ -44,7 +44,6 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
         if isinstance(value, Tensor)
     }
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, save(tensors, metadata={KEY: json.dumps(about), "format": "pt"}))
     except OSError as reason:
         raise UserError(f"cannot write {path}: {reason.strerror or reason}") from reason

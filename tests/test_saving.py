@@ -1,0 +1,81 @@
+"""What a run leaves on the disk, whatever the intervals are and whoever is killed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+from click.testing import CliRunner, Result
+
+from lightning_gen import checkpoints
+from lightning_gen.cli import main
+from lightning_gen.loggers import make
+
+SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
+SMALL += ["--kimg", "0.064", "--metrics.samples", "16", "--samples.every_kimg", "0", "--logger", "none"]
+
+
+def fit(*words: Any) -> Result:
+    return CliRunner().invoke(main, ["fit", *SMALL, *map(str, words)])
+
+
+def test_what_was_trained_is_saved_even_where_no_interval_is_set(tmp_path: Path) -> None:
+    assert fit("--checkpoint.every_kimg", 0, "--out", tmp_path / "run").exit_code == 0
+    model, _ = checkpoints.load_model(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert model.clock.images == 64
+
+
+def test_a_monitor_that_no_score_is_named_is_an_error_before_training(tmp_path: Path) -> None:
+    done = fit("--checkpoint.monitor", "fid/tyni", "--out", tmp_path / "run")
+    assert done.exit_code == 2
+    assert "--checkpoint.monitor fid/tyni: the run has no such score; did you mean 'fid/tiny'?" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_rolled_back_run_has_to_beat_its_best_before_that_is_replaced(tmp_path: Path) -> None:
+    assert fit("--metrics.every_kimg", 0.016, "--watch.action", "rollback", "--out", tmp_path / "run").exit_code == 0
+    folder = tmp_path / "run" / "checkpoints"
+    best = checkpoints.read(folder / "best.ckpt")["callbacks"]["Checkpoint"]["best"]
+    assert checkpoints.roll_back(folder, 0.3, "beginning") == 0
+    assert checkpoints.read(folder / "last.ckpt")["callbacks"]["Checkpoint"]["best"] == best < float("inf")
+
+
+def test_what_a_killed_process_left_half_written_goes_with_the_next_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / ".last.ckpt.4711").write_bytes(b"half")
+    checkpoints.AtomicCheckpointIO().save_checkpoint({"weight": torch.ones(1)}, tmp_path / "last.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_the_csv_logger_has_written_what_it_was_told(tmp_path: Path) -> None:
+    (logger,) = make(["csv"], tmp_path, 0, print)
+    for seen in (16, 32):
+        logger.log_metrics({"loss": 1.0}, step=seen)
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["16", "32"]
+
+
+def test_weights_are_written_under_their_own_ending_and_never_over_a_folder(tmp_path: Path) -> None:
+    assert fit("--out", tmp_path / "run").exit_code == 0
+    taken = tmp_path / "taken.safetensors"
+    taken.mkdir()
+    for name, said in (("w.bin", "read again by their ending, .safetensors"), (taken.name, "cannot write")):
+        done = CliRunner().invoke(main, ["export", str(tmp_path / "run"), "--out", str(tmp_path / name)])
+        assert done.exit_code == 2, done.output
+        assert said in done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "taken.safetensors"]
+
+
+def test_a_model_that_draws_nan_is_said_to_have_diverged(tmp_path: Path) -> None:
+    assert fit("--out", tmp_path / "run").exit_code == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = checkpoints.read(last)
+    for value in content["state_dict"].values():
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            value.fill_(float("nan"))
+    checkpoints.AtomicCheckpointIO().save_checkpoint(content, last)
+    done = CliRunner().invoke(main, ["sample", str(tmp_path / "run"), "--n", "2", "--grid", str(tmp_path / "grid.png")])
+    assert done.exit_code == 2
+    assert "the model has diverged" in done.output
+    assert not (tmp_path / "grid.png").exists()

@@ -1,0 +1,51 @@
+"""Settings from files: what is given twice, what is left empty, and what comes back in a resumed run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lightning_gen import registry, settings
+from lightning_gen.errors import UserError
+
+
+@pytest.mark.parametrize("section", ["metrics", "data", "logger"])
+def test_a_section_with_nothing_below_it_is_named(section: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"model: {{name: dcgan}}\n{section}:\n  # every_kimg: 5\n")
+    with pytest.raises(UserError, match=f"nothing stands below '{section}:'"):
+        settings.resolve(config=str(file))
+
+
+def test_a_file_made_of_one_preset_is_not_said_to_be_of_another(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(settings.resolve(model="dcgan", preset="quick").to_yaml())
+    assert settings.resolve(config=str(file), preset="quick").values["model"]["latent_dim"] == 16
+    with pytest.raises(UserError, match="holds the settings of preset quick"):
+        settings.resolve(config=str(file), preset="paper")
+
+
+PLUGIN = """
+from lightning_gen.models.dcgan import DCGAN
+
+
+class Weighed(DCGAN):
+    '''Its settings hold a dictionary.
+
+    Args:
+        weights_of: A weight for each loss.
+    '''
+
+    def __init__(self, weights_of: dict[str, float] = {"adversarial": 1.0}):
+        super().__init__()
+"""
+
+
+def test_a_setting_that_is_a_dictionary_comes_back_in_a_resumed_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    words = ["--model.weights_of", "{adversarial: 1, feature: 0.5}"]
+    with registry.including([f"{tmp_path / 'mine.py'}:Weighed"]):
+        (tmp_path / "run.yaml").write_text(settings.resolve(words, model="Weighed").to_yaml())
+        resumed = settings.resolve_resumed(tmp_path)
+    assert resumed.values["model"]["weights_of"] == {"adversarial": 1.0, "feature": 0.5}
