@@ -8,9 +8,9 @@ import logging
 import math
 import os
 import re
-import shutil
+import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen import checkpoints, execution, files, loggers, records, registry
 from lightning_gen.augment import AugmentOptions
-from lightning_gen.callbacks.interrupt import Interrupt
+from lightning_gen.callbacks.interrupt import Interrupt, Listen, Stopped
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.watch import Watch
 from lightning_gen.data.module import RunData
@@ -30,6 +31,7 @@ from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.passport import library_versions
 from lightning_gen.module import GenerativeModule
+from lightning_gen.rundir import RunDirectory
 from lightning_gen.settings import Settings
 from lightning_gen.strategy import PerOptimizerDDP
 from lightning_gen.update import UpdateOptions
@@ -45,7 +47,9 @@ class Finished:
     scores: dict[str, float]
     grid: Path | None
     interrupted: str | None = None
-    """Name of the signal that ended the run before its budget, with a checkpoint."""
+    """Name of the signal that ended the run before its budget."""
+    saved: bool = True
+    """Whether there is a checkpoint of the end; not where the signal came before the first step."""
     verdict: Verdict | None = None
     """Why the watch ended it."""
     rollbacks: int = 0
@@ -68,24 +72,30 @@ def fit(
     Raises:
         UserError: the settings, the data or the run directory do not allow it. Nothing is written then.
     """
-    finished = _attempt(settings, out, resume, say, show_progress)
-    watch = settings.values.get("watch", {})
-    while finished.verdict and watch["action"] == "rollback" and finished.rollbacks < watch["rollbacks"]:
-        if is_first_process():
-            place = way_back(finished.verdict, settings.values["kimg"] * 1000)
-            seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"], place)
-            say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
-        finished = _attempt(settings, out, True, say, show_progress)
+    with RunDirectory(out) as place:
+        finished = _attempt(settings, place, resume, say, show_progress)
+        watch = settings.values.get("watch", {})
+        while finished.verdict and watch["action"] == "rollback" and finished.rollbacks < watch["rollbacks"]:
+            if is_first_process():
+                target = way_back(finished.verdict, settings.values["kimg"] * 1000)
+                seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"], target)
+                say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
+            if torch.distributed.is_initialized():
+                torch.distributed.barrier()
+            finished = _attempt(settings, place, True, say, show_progress)
     return finished
 
 
-def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], Any], show_progress: bool) -> Finished:
+def _attempt(
+    settings: Settings, place: RunDirectory, resume: bool, say: Callable[[str], Any], show_progress: bool
+) -> Finished:
     """One start of the run, to its end, a signal or a verdict."""
+    out, values = place.path, settings.values
+    _refuse_out_of_range(values)
     if not resume:
         _refuse_taken(out)
-    values = settings.values
+    elif is_first_process():
+        place.take()  # before the checkpoint is looked at, which another process may be about to replace
     restored = _restorable(out) if resume else None
     source = build_source(settings)
     torch.manual_seed(values["seed"])  # initial weights
@@ -95,29 +105,46 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
     model.update_options = UpdateOptions(**values["update"])
     model.update_options.check(model)
     model.augment = AugmentOptions(**values["augment"]).make()
+    began = 0
     if restored is not None:
-        _refuse_other_data(out, restored, source)
+        began = _seen_before(out, restored, source)
+        if _steps(values, data) * data.images_per_step < began:
+            raise UserError(
+                f"--kimg {values['kimg']:g} is less than the {began / 1000:g} kimg that {out} has seen already"
+            )
     names = [name for name in values["callbacks"] if show_progress or name != "progress"]
     callbacks = [registry.make(name, "callbacks", **values.get(name, {})) for name in names]
+    saved = True
     with quiet():
         interrupt = Interrupt()
-        trainer = _trainer(values, out, data, [*callbacks, interrupt])
-        made = _prepare(out, settings)
+        trainer = _trainer(values, out, data, [Listen(interrupt), *callbacks, interrupt])
+        if is_first_process():
+            place.take()
+            if not resume:
+                _refuse_taken(out)  # again: now nobody else can begin one
+            place.begin(settings.to_yaml())
         try:
             if is_first_process():
                 _introduce(settings, model, source, out, say)
-            attempt = records.next_attempt(out / "metrics.jsonl")
-            trainer.loggers = [records.RecordLogger(out, attempt), *loggers.make(values["logger"], out, attempt, say)]
-            if is_first_process():
-                stated = yaml.safe_load(settings.to_yaml())
-                for logger in trainer.loggers:
-                    loggers.settings(logger, stated, library_versions(model.origin))
-            trainer.fit(model, datamodule=data, ckpt_path=restored, weights_only=True)
-        except UserError:
-            if made is not None and model.clock.images == 0:
-                # a mistake that only the callbacks or loggers could see (missing weights, no key) leaves nothing either
-                shutil.rmtree(made, ignore_errors=True)
-            raise
+            with interrupt:
+                attempt = records.next_attempt(out / "metrics.jsonl")
+                trainer.loggers = [
+                    records.RecordLogger(out, attempt),
+                    *loggers.make(values["logger"], out, attempt, say),
+                ]
+                if is_first_process():
+                    stated = yaml.safe_load(settings.to_yaml())
+                    for logger in trainer.loggers:
+                        loggers.settings(logger, stated, library_versions(model.origin))
+                trainer.fit(model, datamodule=data, ckpt_path=restored, weights_only=True)
+        except Stopped:
+            saved = False
+            if (launcher := trainer.strategy.launcher) is not None:
+                launcher.kill(signal.SIGKILL)  # processes that it started wait for this one, deaf to anything else
+        finally:
+            # before that a mistake that only callbacks or loggers can see (missing weights, no key) leaves nothing
+            if model.clock.images > began:
+                place.keep()
     grids = sorted((out / "samples").glob("*.png"))
     scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
     grid = grids[-1] if grids else None
@@ -128,6 +155,7 @@ def _attempt(settings: Settings, out: Path, resume: bool, say: Callable[[str], A
         scores,
         grid,
         interrupt.received,
+        saved,
         watch.verdict if watch else None,
         model.rollbacks,
     )
@@ -236,11 +264,31 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
-def free_directory(settings: Settings) -> Path:
-    """runs/MODEL-DATA-N with the next free N."""
-    taken = {path.name for path in Path("runs").glob(f"{settings.model}-{settings.data}-*")}
-    number = next(n for n in range(1, len(taken) + 2) if f"{settings.model}-{settings.data}-{n}" not in taken)
-    return Path("runs") / f"{settings.model}-{settings.data}-{number}"
+@contextlib.contextmanager
+def free_directory(settings: Settings) -> Iterator[Path]:
+    """runs/MODEL-DATA-N with the next free N, made on the spot: a process that looks for one meanwhile takes the next.
+
+    Gone again at the end where nothing was written to it.
+
+    Raises:
+        UserError: the folder `runs` cannot be written.
+    """
+    number = 1
+    while True:
+        folder = Path("runs") / f"{settings.model}-{settings.data}-{number}"
+        try:
+            made = files.make_folder(folder)
+        except OSError as reason:
+            if not os.path.lexists(folder):
+                raise UserError(f"cannot write to {folder}: {reason.strerror}") from reason
+            made = []  # a file of that name
+        if folder in made:
+            break
+        number += 1
+    try:
+        yield folder
+    finally:
+        files.remove_empty(made)
 
 
 def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -249,7 +297,7 @@ def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[p
         trainer = pl.Trainer(
             **_devices(values),
             max_epochs=-1,
-            max_steps=math.ceil(round(values["kimg"] * 1000) / data.images_per_step),
+            max_steps=_steps(values, data),
             default_root_dir=out,
             logger=False,
             callbacks=callbacks,
@@ -260,9 +308,10 @@ def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[p
             enable_model_summary=False,
             enable_autolog_hparams=False,
         )
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as reason:
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as reason:
         # all that varies here is the user's: devices, accelerator, strategy, precision, profiler
         raise UserError(f"Lightning refuses the --trainer settings: {str(reason).strip().splitlines()[0]}") from reason
+    _refuse_other_processes(values, trainer)
     if data.batch_size % trainer.world_size:
         raise UserError(f"--data.batch_size {data.batch_size} cannot be divided among {trainer.world_size} processes")
     of_one, parts = data.batch_size // trainer.world_size, values["update"]["accumulate"]
@@ -271,23 +320,42 @@ def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[p
     return trainer
 
 
+def _refuse_other_processes(values: dict[str, Any], trainer: pl.Trainer) -> None:
+    """What a launcher started must be what the trainer counts on, and know how to average gradients."""
+    processes = trainer.num_nodes * trainer.num_devices
+    for launcher, environment, variable in (
+        ("torchrun", TorchElasticEnvironment, "WORLD_SIZE"),
+        ("SLURM", SLURMEnvironment, "SLURM_NTASKS"),
+    ):
+        if environment.detect():
+            started = int(os.environ[variable])
+            if started != processes:
+                raise UserError(
+                    f"{launcher} started {started} processes, and --trainer.num_nodes x --trainer.devices are "
+                    f"{trainer.num_nodes} x {trainer.num_devices}: they must be as many"
+                )
+            break
+    if processes > 1 and not hasattr(trainer.strategy, "average"):
+        raise UserError(
+            f"--trainer.strategy {values['trainer']['strategy']} cannot be used by {processes} processes: "
+            "leave it out, for gradients are averaged optimizer by optimizer here"
+        )
+
+
+def _refuse_out_of_range(values: dict[str, Any]) -> None:
+    if not math.isfinite(values["kimg"] * 1000):
+        raise UserError(f"--kimg: must be a finite number of images, got {values['kimg']}")
+    if values["seed"] >= 2**64:
+        raise UserError(f"--seed: must be less than 2^64, got {values['seed']}")
+
+
+def _steps(values: dict[str, Any], data: RunData) -> int:
+    return math.ceil(round(values["kimg"] * 1000) / data.images_per_step)
+
+
 def _refuse_taken(out: Path) -> None:
     if (out / "run.yaml").exists() and is_first_process():
         raise UserError(f"{out} already holds a run: go on with `lgen fit --resume {out}`, or choose another --out")
-
-
-def _prepare(out: Path, settings: Settings) -> Path | None:
-    """The run directory with its run.yaml, after everything that can be checked was.
-
-    Returns the topmost directory that had to be made for it, None where all were there.
-    """
-    made = next((folder for folder in (*reversed(out.parents), out) if not folder.exists()), None)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        files.write(out / "run.yaml", settings.to_yaml())
-    except OSError as reason:
-        raise UserError(f"cannot write to --out {out}: {reason.strerror}") from reason
-    return made
 
 
 def _introduce(
@@ -304,7 +372,8 @@ def _introduce(
         + (f"; {networks} parameters" if networks else "")
     )
     for note in settings.notes:
-        say(f"  {note}")
+        # the name of a file may be no text: what cannot be printed is shown as its code
+        say(f"  {note.encode(errors='backslashreplace').decode()}")
     say(f"  budget {settings.values['kimg']:g} kimg, run directory {out}")
 
 
@@ -314,10 +383,16 @@ def _restorable(out: Path) -> Path | None:
     return last if last.exists() else None
 
 
-def _refuse_other_data(out: Path, checkpoint: Path, source: Source) -> None:
-    before = checkpoints.read(checkpoint)[checkpoints.ORIGIN]
-    if before["data_digest"] != source.digest():
+def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
+    """Images that the checkpoint has seen.
+
+    Raises:
+        UserError: they were others than `source` has now.
+    """
+    content = checkpoints.read(checkpoint)
+    if content[checkpoints.ORIGIN]["data_digest"] != source.digest():
         raise UserError(f"the data of {out} changed since its last checkpoint: a resumed run must see the same images")
+    return int(content["state_dict"]["_extra_state"]["images_seen"])
 
 
 def _devices(values: dict[str, Any]) -> dict[str, Any]:

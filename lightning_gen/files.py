@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,3 +37,31 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it, and give the ones that were not there, the deepest first.
+
+    Raises:
+        OSError: it cannot be made. Nothing is left of it then.
+    """
+    made: list[Path] = []
+    try:
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():
+                with suppress(FileExistsError):  # another process was faster
+                    folder.mkdir()
+                    made.insert(0, folder)
+                if not folder.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    except OSError:
+        remove_empty(made)
+        raise
+    return made
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders as `make_folder` gives them, up to the first that somebody else has put something into."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

@@ -125,8 +125,8 @@ def load(name: str, kind: str = "models") -> Any:
     """The class registered as `name`, imported now.
 
     Raises:
-        UserError: unknown name, a name that two distributions claim, another API version, or an import that failed;
-            the message names the distribution and the reason.
+        UserError: unknown name, a name that two distributions claim, another API version, an import that failed, or
+            an extractor that gives itself another name; the message names the distribution and the reason.
     """
     return load_part(part(name, kind))
 
@@ -246,6 +246,22 @@ def only_unpackaged_model() -> str | None:
     return models[0] if len(models) == 1 else None
 
 
+def code_of(cls: type, name: str, kind: str) -> str:
+    """Whose code a class is: the distribution and version of the part `name` where that brings it, else the digest of
+    its file; empty for ours, whose version stands elsewhere."""
+    package = _package(cls.__module__)
+    if package == _package(__name__):
+        return ""
+    for found in parts(kind):
+        if found.name == name and found.code is None and _package(found.target.partition(":")[0]) == package:
+            return f"{found.distribution} {found.version}"
+    return unpackaged.digest_of(cls)
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def _add(code: unpackaged.Code) -> None:
     part = Part(code.attribute, "models", code.spec, code.file.name, code.digest, code=code)
     try:
@@ -302,6 +318,9 @@ def _refuse_foreign(loaded: Any, found: Part) -> None:
     _refuse_other_lightning(bases, whose)
     if BASES[found.kind] not in bases:
         raise UserError(f"{whose} ({found.target}) is no {BASES[found.kind]}")
+    if found.kind == "extractors" and (its_name := getattr(loaded, "name", None)) != found.name:
+        # scores, passports and the cache of references go by it: one that it inherits would be taken for its parent
+        raise UserError(f"{whose}: its class says name = {its_name!r}, and scores go by that: make it {found.name!r}")
 
 
 def _refuse_other_lightning(bases: list[str], whose: str) -> None:

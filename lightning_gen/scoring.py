@@ -55,6 +55,8 @@ class Subject:
     """Of the content, for a set of images."""
     run: Path | None = None
     """The run directory it came from."""
+    made_from: str | None = None
+    """Digest of the data whose rows, from the first on, a model makes these images from; None where there is none."""
     notes: list[str] = field(default_factory=list)
     labels: Callable[[int], Tensor | None] = lambda n: None
     """What the first n images were asked to show, where a model was asked for labels."""
@@ -90,12 +92,12 @@ def model_subject(
     """
     model, origin = checkpoints.load_model(checkpoint, device)
     kind = origin.get("kind", "image")
-    available = None
+    available = made_from = None
     if model.translates:
         if (run := run_of(checkpoint)) is None:
             raise UserError(f"{checkpoint} lies in no run directory, which says whose pictures are to be translated")
         data, _ = _data_of(run, split)
-        model.examples, available = data.examples, len(data)
+        model.examples, available, made_from = data.examples, len(data), data.digest()
     if raw and not model.has_averages:
         raise UserError(f"{checkpoint}: its model averages no weights, so there are no other ones")
     options: dict[str, Any] = dict(sampling or {})
@@ -113,6 +115,7 @@ def model_subject(
         rounding="nearest",
         available=available,
         run=run_of(checkpoint),
+        made_from=made_from,
         kind=kind,
     )
     if raw:
@@ -230,6 +233,29 @@ def extractors(
     return made
 
 
+def panel_of(
+    subject: Subject, source: Source, extractor: Extractor, names: Sequence[str], progress: Progress = silent
+) -> Panel:
+    """The metrics `names`, or where nobody names any those of METRICS that fit.
+
+    Raises:
+        UserError: one of `names` compares image by image, and the model made its images from other data than `source`.
+    """
+    panel = Panel.of(source, extractor, names or METRICS, progress)
+    if subject.made_from == source.digest() or (names and subject.digest):  # who names a folder knows what is in it
+        return panel
+    apart = [score for score in panel.scores if score.row_by_row]
+    if names and apart:
+        asked = ", ".join(name for name in names if registry.load(name, "metrics").row_by_row)
+        own = "\nleave out --reference to compare with the data that they are made from" if subject.made_from else ""
+        raise UserError(
+            f"--metrics {asked} compares each image with the one that it should be, and the images of this model are "
+            f"not made from those of {source.title or 'the reference'}{own}"
+        )
+    panel.scores = [score for score in panel.scores if not score.row_by_row]
+    return panel
+
+
 def score(
     subject: Subject,
     panels: Sequence[Panel],
@@ -289,8 +315,10 @@ def score_pairs(
         where = reference if lonely[0] in ours else root
         raise UserError(f"{where} holds no counterpart of {lonely[0]} ({len(lonely)} images have none)")
     measures: dict[str, Callable[[Tensor, Tensor], float]] = {"psnr": paired.psnr, "ssim": paired.ssim}
+    extractor, weights_digest = "none", ""
     if "lpips" in names:
         network = paired.LPIPS().to(device)
+        extractor, weights_digest = "lpips-vgg", network.weights_digest
         measures["lpips"] = lambda a, b: float(network(a.to(device), b.to(device)))
     values: dict[str, list[float]] = {name: [] for name in names}
     digest = hashlib.sha256()
@@ -303,8 +331,8 @@ def score_pairs(
         for metric, kept in values.items():
             kept.append(measures[metric](a, b))
     passport = Passport(
-        extractor="lpips-vgg" if "lpips" in names else "none",
-        weights_digest="",
+        extractor=extractor,
+        weights_digest=weights_digest,
         resize="none",
         rounding="none",
         n_fake=len(ours),

@@ -97,6 +97,16 @@ def load(code: Code) -> Any:
     return getattr(sys.modules[module_name], code.attribute)
 
 
+def digest_of(cls: type) -> str:
+    """Of the file that a class was loaded from, as `Code.digest` has it; where there is none the class's full name."""
+    if is_module(cls.__module__):  # its name says what was loaded; the file may have changed since
+        return cls.__module__.removeprefix(PREFIX).partition("_")[0]
+    try:
+        return hashlib.sha256(Path(str(sys.modules[cls.__module__].__file__)).read_bytes()).hexdigest()[:12]
+    except (KeyError, AttributeError, OSError):
+        return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def remember(code: Code) -> None:
     """The user named this code: it may run again without being named."""
     note = _note(code)

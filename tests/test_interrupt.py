@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lightning_gen import checkpoints
+from lightning_gen.callbacks.interrupt import SIGNALS, Interrupt, Stopped
 
 LONG = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
 LONG += [
@@ -78,3 +79,49 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode in (-signal.SIGTERM, 130)  # 130 where the batch ended between the two
+
+
+SLOW = """
+import time
+from lightning_gen.callbacks.samples import Samples
+from lightning_gen.cli import main
+
+def act(self, trainer, module):
+    print("evaluating", flush=True)
+    time.sleep(600)
+
+Samples.act = act
+main()
+"""
+"""`lgen` with a first grid that takes long."""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_before_the_first_step_ends_with_130_and_says_that_nothing_was_saved(
+    name: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    slow = [argument if argument != "--samples.every_kimg" else "--samples.seed" for argument in LONG]  # draws grids
+    command = [sys.executable, "-c", SLOW, "fit", *slow, "--kimg", "0.032", "--out", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    before = list(iter(process.stdout.readline, "evaluating\n"))
+    assert process.poll() is None, before
+    process.send_signal(getattr(signal, name))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert f"stopped by {name} before the first step: there was nothing to save" in said
+    assert not (run / "checkpoints").exists()
+    if name == "SIGTERM":  # once is enough
+        again = start("--resume", str(run), "--samples.every_kimg", "0")
+        said, _ = again.communicate(timeout=300)
+        assert again.returncode == 0, said
+        assert (run / "checkpoints" / "last.ckpt").exists()
+
+
+def test_outside_of_a_run_signals_are_whose_they_were() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(Stopped), Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+    assert interrupt.received == "SIGTERM"
+    assert [signal.getsignal(number) for number in SIGNALS] == before

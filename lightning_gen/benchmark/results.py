@@ -74,6 +74,10 @@ class ResultRow:
     """Picture of samples, relative to the folder of the results."""
     fingerprint: str = ""
     """Of all settings that shape the weights, as `suite.Row` computes it; another value is another run."""
+    metrics: Sequence[str] = ()
+    """What was to be scored, whether the data allows it or not; none in lines from before this was kept."""
+    split: str | None = None
+    """The part of the data that was asked for, as the settings spell it; None where the data has no parts."""
 
     def to_json(self) -> dict[str, Any]:
         """All fields in JSON's own types; numbers that are not finite become null, for JSON knows no NaN."""
@@ -95,7 +99,8 @@ class ResultRow:
         if known["state"] not in STATES:
             raise ValueError(f"state {known['state']!r}, not one of {', '.join(STATES)}")
         evaluations = tuple(Evaluation.from_json(e) for e in values.get("evaluations", ()))
-        return cls(**{**known, "evaluations": evaluations, "curve": tuple(values.get("curve", ()))})
+        lists = {name: tuple(values.get(name, ())) for name in ("curve", "metrics")}
+        return cls(**{**known, "evaluations": evaluations, **lists})
 
 
 def read(path: Path) -> list[ResultRow]:

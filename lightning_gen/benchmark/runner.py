@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -50,10 +50,11 @@ def run_row(suite: Suite, row: Row, place: Place, device: str) -> ResultRow:
         with registry.blamed(row.settings.model, "models", "cannot be scored"):
             model, evaluations = _score(suite, row, run, device)
     except UserError as reason:
-        return _result(row, state="failed", reason=str(reason).splitlines()[0], run=run)
+        return _result(suite, row, state="failed", reason=str(reason).splitlines()[0], run=run)
     picture = place.pictures / f"{row.entry}-{row.seed}.png"
     _picture(suite, run, picture)
     return _result(
+        suite,
         row,
         state="done",
         run=run,
@@ -83,11 +84,23 @@ def _train(row: Row, run: Path) -> None:
         command += ["--config", str(config), "--out", str(run)]
     log = run.with_suffix(".log")
     with log.open("a", encoding="utf-8") as output:
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        code = _ended(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT))
     if code:
         said = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()] or ["no output"]
         verdicts = [line for line in said if line.startswith("stopped by the watch")]
         raise UserError(verdicts[-1] if verdicts else f"lgen fit ended with code {code}: {said[-1]}")
+
+
+def _ended(training: subprocess.Popen[bytes]) -> int:
+    """The exit code of a training. Ctrl-C reaches it too, and that it saves is waited for; a second one kills it."""
+    try:
+        return training.wait()
+    except KeyboardInterrupt:
+        print("the run in progress is being saved; Ctrl-C again kills it", file=sys.stderr, flush=True)
+        training.wait()
+        raise
+    finally:
+        training.kill()  # one that has ended is left alone
 
 
 def _images_trained(run: Path) -> int:
@@ -151,6 +164,7 @@ def _parameters(model: Any) -> dict[str, int]:
 
 
 def _result(
+    suite: Suite,
     row: Row,
     *,
     state: str,
@@ -182,7 +196,14 @@ def _result(
         curve=tuple(curve),
         grid=grid,
         fingerprint=row.fingerprint,
+        metrics=suite.metrics,
+        split=_split(suite, row),
     )
+
+
+def _split(suite: Suite, row: Row) -> str | None:
+    """The part of the data that the row is scored on; None where the data has no parts."""
+    return suite.split or row.settings.values["data"].get("split")
 
 
 def _told(row: Row) -> dict[str, Any]:
@@ -190,7 +211,7 @@ def _told(row: Row) -> dict[str, Any]:
     told: dict[str, Any] = {"preset": row.settings.preset} if row.settings.preset else {}
     for name in sorted(row.settings.explicit):
         group, _, key = name.partition(".")
-        if group in ("model", "data", "update") and key:
+        if group in ("model", "data", "update", "augment") and key:
             told[name] = row.settings.values[group][key]
     return told
 
@@ -223,10 +244,38 @@ def machine() -> str:
     )
 
 
-def pending(rows: Sequence[Row], done: Sequence[ResultRow]) -> list[Row]:
-    """The rows that have no line yet, or one that failed, or one of other settings."""
-    finished = {(result.entry, result.seed, result.fingerprint) for result in done if result.state == "done"}
-    return [row for row in rows if (row.entry, row.seed, row.fingerprint) not in finished]
+def pending(suite: Suite, rows: Sequence[Row], done: Sequence[ResultRow], measures: Set[tuple[str, str]]) -> list[Row]:
+    """The rows that have no line yet, or one that failed, or one of other settings or scores than the suite's now.
+
+    Args:
+        suite: What is to be scored.
+        rows: All of them.
+        done: The lines that there are.
+        measures: Extractor and resize of each protocol of the suite.
+    """
+    finished = {(result.entry, result.seed, result.fingerprint): result for result in done if result.state == "done"}
+
+    def is_done(row: Row) -> bool:
+        result = finished.get((row.entry, row.seed, row.fingerprint))
+        return result is not None and _is_scored(suite, row, result, measures)
+
+    return [row for row in rows if not is_done(row)]
+
+
+def _is_scored(suite: Suite, row: Row, result: ResultRow, measures: Set[tuple[str, str]]) -> bool:
+    """Whether a line holds the scores of the suite's number of samples, split, metrics and protocols."""
+    passports = [evaluation.passport for evaluation in result.evaluations]
+    found = {(passport.extractor, passport.resize) for passport in passports if passport.n_fake == suite.n}
+    # what is no picture is seen by no extractor
+    if found != {("none", "none")} and not found >= measures:
+        return False
+    split = _split(suite, row)
+    if result.metrics:
+        return result.split == split and {*suite.metrics} <= {*result.metrics}
+    # a line from before these were kept: its scores do not tell what was asked for from what the data allows, and a
+    # folder without parts is all of it
+    same = {"train", "all"} if split == "train" else {split}
+    return split is None or {passport.split for passport in passports} <= same
 
 
 def forecast(row: Row, done: Sequence[ResultRow]) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lightning_gen import registry
 from lightning_gen import settings as resolution
 from lightning_gen.errors import UserError, nearest
 from lightning_gen.settings import Settings
@@ -84,6 +86,8 @@ class Row:
         values = self.settings.values
         shaping = {key: values[key] for key in ("kimg", "seed", "model", "data", "update")}
         shaping["precision"] = values["trainer"]["precision"]
+        if values["augment"]["kind"] != "none":  # runs without keep the digits that they have in files of results
+            shaping["augment"] = values["augment"]
         if self.settings.plugins:
             shaping["plugins"] = [plugin["digest"] for plugin in self.settings.plugins]
         told = json.dumps([self.settings.model, self.settings.data, shaping], sort_keys=True)
@@ -103,7 +107,7 @@ def load(named: str) -> Suite:
     """The suite of that name, or in that file.
 
     Raises:
-        UserError: no such suite, or a file that is none; the message names the line's key.
+        UserError: no such suite, a file that is none, or a value of the wrong type; the message names the line's key.
     """
     path = Path(named)
     if path.suffix != ".yaml":
@@ -113,7 +117,10 @@ def load(named: str) -> Suite:
         path = known[named]
     content = resolution.read_yaml(str(path))
     content.setdefault("name", path.stem)
-    entries = tuple(_of(Entry, item, f"{path}, entry {i + 1}") for i, item in enumerate(content.pop("entries", [])))
+    listed = content.pop("entries", None)
+    if listed is not None and not isinstance(listed, list):
+        raise UserError(f"{path}: entries: expected a list of models, got {_shown(listed)}")
+    entries = tuple(_of(Entry, item, f"{path}, entry {i + 1}") for i, item in enumerate(listed or []))
     suite: Suite = _of(Suite, {**content, "entries": entries}, str(path))
     if not entries:
         raise UserError(f"{path}: a suite needs entries, a list of models")
@@ -143,8 +150,13 @@ def rows(
         seeds: Left out, the suite's.
 
     Raises:
-        UserError: an unknown entry, or settings that do not resolve; the message names the entry.
+        UserError: an unknown entry or metric, or settings that do not resolve; the message names the entry.
     """
+    for name in suite.metrics:
+        try:
+            registry.part(name, "metrics")
+        except UserError as reason:
+            raise UserError(f"suite {suite.name}: {reason}") from reason
     titles = [entry.title for entry in suite.entries]
     for title in only:
         if title not in titles:
@@ -172,14 +184,57 @@ def rows(
     return found
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_budget(value: Any) -> bool:
+    """Also a word like 1e3, which is no number to YAML, but to the settings."""
+    try:
+        return not isinstance(value, bool) and 0 < float(value) < math.inf
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _is_list(value: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(of, value))
+
+
+EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "str": ("a word", _is_word),
+    "str | None": ("a word", lambda value: value is None or _is_word(value)),
+    "int": ("a whole number, 1 or more", lambda value: _is_whole(value, 1)),
+    "float | None": ("a number, more than 0", lambda value: value is None or _is_budget(value)),
+    "dict[str, Any]": ("settings like {model.width: 64}", lambda value: isinstance(value, dict)),
+    "tuple[str, ...]": ("a list of words", lambda value: _is_list(value, _is_word)),
+    "tuple[int, ...]": (
+        "a list of whole numbers, 0 or more, like [0, 1, 2]",
+        lambda value: _is_list(value, lambda one: _is_whole(one, 0)),
+    ),
+}
+"""What the type of a field says to a user, and what has it."""
+
+
+def _shown(value: Any) -> str:
+    """On one line, as YAML spells it."""
+    return json.dumps(value, default=str, skipkeys=True)
+
+
 def _of(kind: Any, content: Any, where: str) -> Any:
     """A dataclass from plain values, lists as tuples."""
     if not isinstance(content, dict):
         raise UserError(f"{where}: expected lines like 'model: dcgan', got {yaml.safe_dump(content).strip()}")
-    known = [f.name for f in fields(kind)]
-    for key in content:
+    known = {f.name: str(f.type) for f in fields(kind)}
+    for key, value in content.items():
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), known)} (there are {', '.join(known)})")
+        expected, fits = EXPECTED.get(known[key], ("", lambda value: True))  # the entries are no plain value any more
+        if not fits(value):
+            raise UserError(f"{where}: {key}: expected {expected}, got {_shown(value)}")
     try:
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
     except TypeError as reason:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytorch_lightning as pl
+from jsonargparse.typing import PositiveInt
 
 from lightning_gen import files, images, loggers, records, registry
 from lightning_gen.callbacks.timed import Timed, record
@@ -38,7 +39,7 @@ class Metrics(Timed):
         extractor: str = "tiny",
         resize: str | None = None,
         weights: str | None = None,
-        samples: int = 2000,
+        samples: PositiveInt = 2000,
         seed: int = 1,
     ):
         super().__init__(every_kimg or 0.0)

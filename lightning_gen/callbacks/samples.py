@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse.typing import PositiveInt
 
 from lightning_gen import images, loggers
 from lightning_gen.callbacks.timed import Timed
@@ -25,7 +26,7 @@ class Samples(Timed):
         seed: Names the latents.
     """
 
-    def __init__(self, every_kimg: float | None = None, count: int = 64, seed: int = 0):
+    def __init__(self, every_kimg: float | None = None, count: PositiveInt = 64, seed: int = 0):
         super().__init__(every_kimg or 0.0)
         self.count = count
         self.seed = seed

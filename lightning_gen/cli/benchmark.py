@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def list_suites(as_json: bool) -> None:
 @click.option("--runs", default="runs/benchmark", show_default=True, metavar="DIR", help="Where the runs are kept.")
 @click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @options.plugin
-@click.option("--device", help="Where to score: cpu, cuda; a GPU if there is one.")
+@click.option("--device", type=options.DEVICE, help="Where to score: cpu, cuda; a GPU if there is one.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but what goes wrong.")
 @click.option("--forecast", "only_forecast", is_flag=True, help="Say how long it would take, and stop.")
 def run(
@@ -67,7 +68,8 @@ def run(
     """Train and score the rows of SUITE that have no result yet, and write the leaderboard.
 
     SUITE is a name that `lgen benchmark list` shows, or a YAML file. Kill it at any time: started again, it goes on in
-    the middle of the row. Settings after the name hold for every row, such as --data.root and --kimg.
+    the middle of the row. Settings after the name hold for every row, such as --data.root and --kimg. Exit code 1: no
+    row is done, each of them failed.
     """
     import dataclasses
 
@@ -88,24 +90,44 @@ def run(
     from lightning_gen.benchmark import runner
 
     device = device or scoring.default_device()
-    scoring.extractors(plan.protocols, None, None, None, "cpu")  # weights that are missing are said before hours pass
+    # here, so that weights that are missing are said before hours pass
+    extractors = scoring.extractors(plan.protocols, None, None, None, "cpu")
+    measures = {(extractor.name, extractor.resize) for extractor in extractors}
     file = Path(out) / f"{plan.name}.jsonl"
+
+    def left() -> list[Any]:
+        return runner.pending(plan, rows, results.read(file), measures)
+
     done = results.read(file)
-    pending = runner.pending(rows, done)
+    pending = left()
     if not quiet:
         click.echo(f"suite {plan.name}: {len(rows)} rows, {len(rows) - len(pending)} done")
         _forecast(runner, pending, done)
     if only_forecast:
         return
     place = runner.Place(Path(runs) / plan.name, Path(out) / plan.name)
-    for result in runner.LAUNCHERS[launcher](plan, pending, place, device):
-        results.append(file, result)
-        if not quiet or result.state == "failed":
-            click.echo(_line(result))
+    try:
+        for result in runner.LAUNCHERS[launcher](plan, pending, place, device):
+            results.append(file, result)
+            if not quiet or result.state == "failed":
+                click.echo(_line(result))
+    except KeyboardInterrupt:
+        click.echo(_interrupted(rows, left()))
+        sys.exit(130)
     markdown = _written(file)
     if not quiet:
         click.echo(markdown)
         _where(file)
+    if len(left()) == len(rows):
+        click.echo(f"no row of the suite {plan.name} is done: each of them failed", err=True)
+        sys.exit(1)
+
+
+def _interrupted(rows: list[Any], left: list[Any]) -> str:
+    """Which rows are done, in one line."""
+    done = ", ".join(f"{row.entry} seed {row.seed}" for row in rows if row not in left)
+    of = f"{len(rows) - len(left)} of {len(rows)} rows done{f' ({done})' if done else ''}"
+    return f"interrupted, {of}: the same command goes on from there"
 
 
 def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> None:

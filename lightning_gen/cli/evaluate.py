@@ -34,7 +34,7 @@ from lightning_gen.cli import options
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="About an unreadable image.")
 @click.option("--weights", metavar="FILE", help="The extractor's weights.")
 @options.plugin
-@click.option("--device", help="Where to compute: cpu, cuda, cuda:1; a GPU if there is one.")
+@click.option("--device", type=options.DEVICE, help="Where to compute: cpu, cuda, cuda:1; a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Scores and passport as one JSON object.")
 def command(
     subject: str,
@@ -116,7 +116,7 @@ def command(
             _say(note)
         n = n or who.available or scoring.SAMPLES
         progress = _progress()
-        panels = [scoring.Panel.of(source, each, names or scoring.METRICS, progress) for each in chosen]
+        panels = [scoring.panel_of(who, source, each, names, progress) for each in chosen]
         scored = scoring.score(who, panels, n, progress=progress, warn=lambda doubt: _say(f"WARNING  {doubt}"))
     if as_json:
         click.echo(json.dumps(_as_json(scored), indent=2))
@@ -198,7 +198,10 @@ def _table(subject: str, scored: list[Any], asked: set[str]) -> None:
         for name, reason in each.left_out.items():
             if name in asked:
                 click.echo(f"  {name:32} left out: {reason}")
-        click.echo(f"  {'extractor':32} {passport.extractor} {passport.weights_digest}, resize {passport.resize}")
+        whose = f", code {passport.extractor_code}" if passport.extractor_code else ""
+        click.echo(
+            f"  {'extractor':32} {passport.extractor} {passport.weights_digest}, resize {passport.resize}{whose}"
+        )
         cached = "from the cache" if each.reference_from_cache else "computed now, cached"
         click.echo(f"  {'reference':32} {cached}" if each.reference_from_cache is not None else "  no reference needed")
         click.echo(f"  {'passport':32} {passport.digest()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -91,18 +92,27 @@ def command(
     if resume is None and out is None and "LGEN_RUN" not in os.environ and processes > 1:
         # each of them would choose a directory of its own
         raise UserError("several processes that another program started (torchrun, srun) need --out DIR")
-    if resume is None:
-        # processes that Lightning starts for further devices run this same command and must find the same folder
-        folder = Path(out or os.environ.setdefault("LGEN_RUN", str(experiment.free_directory(resolved))))
     began = time.monotonic()
-    finished = experiment.fit(
-        resolved, folder, resume=resume is not None, say=_warn if quiet else click.echo, show_progress=not quiet
-    )
+    with contextlib.ExitStack() as claimed:
+        if resume is None and not (out or os.environ.get("LGEN_RUN")):
+            folder = claimed.enter_context(experiment.free_directory(resolved))
+            # processes that Lightning starts for further devices run this same command and must find the same folder
+            os.environ["LGEN_RUN"] = str(folder)
+            claimed.callback(os.environ.pop, "LGEN_RUN", None)
+        elif resume is None:
+            folder = Path(out or os.environ["LGEN_RUN"])
+        finished = experiment.fit(
+            resolved, folder, resume=resume is not None, say=_warn if quiet else click.echo, show_progress=not quiet
+        )
     if not experiment.is_first_process():
         return
     if finished.interrupted:
-        click.echo(f"stopped by {finished.interrupted} at {finished.images_seen / 1000:g} kimg, checkpoint saved")
-        click.echo(f"go on exactly there: lgen fit --resume {finished.folder}")
+        if finished.saved:
+            click.echo(f"stopped by {finished.interrupted} at {finished.images_seen / 1000:g} kimg, checkpoint saved")
+            click.echo(f"go on exactly there: lgen fit --resume {finished.folder}")
+        else:
+            click.echo(f"stopped by {finished.interrupted} before the first step: there was nothing to save")
+            click.echo(f"start it again: lgen fit --resume {finished.folder}")
         sys.exit(130)
     if finished.verdict:
         click.echo(f"stopped by the watch {finished.verdict.message}")

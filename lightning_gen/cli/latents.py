@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lightning_gen.cli import options
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,7 +22,9 @@ few: Any = click.option("--n", type=click.IntRange(min=1), default=8, show_defau
 seed: Any = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream.")
 label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
 KINDS = {"volume": "volumes", "points": "points"}
-device: Any = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1.")
+device: Any = click.option(
+    "--device", type=options.DEVICE, default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1."
+)
 
 
 def open_model(run: str, device: str, label: int | None = None, vectors: bool = True) -> tuple[GenerativeModule, str]:

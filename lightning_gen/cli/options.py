@@ -28,6 +28,35 @@ plugin: Any = click.option(
 """What it names is a part like any other, so no verb has to know of it."""
 
 
+class _Device(click.ParamType):
+    """Where torch computes: a device that this machine has."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name as it was given.
+
+        Raises:
+            UserError: there is no such device.
+        """
+        if value == "cpu":  # the answer is known without importing torch
+            return value
+        import torch
+
+        try:
+            torch.ones(1, device=value).item()  # `meta` holds no number
+        except Exception as reason:  # of many kinds: an unknown name, a build of torch without it, no driver, no GPU
+            there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+            there += ["mps"] if torch.backends.mps.is_available() else []
+            said = f"--device {value}: this machine has no such device (it has {', '.join(there)})"
+            raise UserError(said) from reason
+        return value
+
+
+DEVICE = _Device()
+"""The type of every --device."""
+
+
 truncation: Any = click.option(
     "--truncation",
     type=float,

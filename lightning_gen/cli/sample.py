@@ -25,7 +25,9 @@ from lightning_gen.cli import options
     "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing."
 )
 @options.plugin
-@click.option("--device", default="cpu", show_default=True, help="Where to draw: cpu, cuda, cuda:1.")
+@click.option(
+    "--device", type=options.DEVICE, default="cpu", show_default=True, help="Where to draw: cpu, cuda, cuda:1."
+)
 def command(
     run: str,
     n: int,

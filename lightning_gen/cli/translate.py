@@ -26,7 +26,7 @@ from lightning_gen.cli import options
 @click.option("--overlap", type=click.IntRange(min=0), help="Pixels that tiles share; by default what the model needs.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at once.")
 @options.plugin
-@click.option("--device", help="Where to compute: cpu, cuda, cuda:1; a GPU if there is one.")
+@click.option("--device", type=options.DEVICE, help="Where to compute: cpu, cuda, cuda:1; a GPU if there is one.")
 def command(
     run: str,
     given: str,
@@ -175,18 +175,19 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
         self._unfinished = out.with_name(f".{out.name}.{os.getpid()}")
 
     def __enter__(self) -> Path:
+        from lightning_gen import files
         from lightning_gen.errors import UserError
 
         if self._out.exists() and not self._out.is_dir():
             raise UserError(f"--out {self._out} is no folder")
-        self._made = next((p for p in reversed(self._out.absolute().parents) if not p.exists()), None)
         try:
-            self._unfinished.mkdir(parents=True)
+            self._made = files.make_folder(self._unfinished)
         except OSError as reason:
             raise UserError(f"cannot write to --out {self._out}: {reason.strerror}") from reason
         return self._unfinished
 
     def __exit__(self, kind: Any, reason: Any, trace: Any) -> None:
+        from lightning_gen import files
         from lightning_gen.errors import UserError
 
         try:
@@ -199,7 +200,6 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
             raise UserError(f"cannot write to --out {self._out}: {failure.strerror}") from failure
         finally:
             shutil.rmtree(self._unfinished, ignore_errors=True)
-            if kind is not None and self._made is not None:
-                shutil.rmtree(self._made, ignore_errors=True)
+            files.remove_empty(self._made[1:])
         if isinstance(reason, OSError):
             raise UserError(f"cannot write to --out {self._out}: {reason.strerror}") from reason

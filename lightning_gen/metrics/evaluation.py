@@ -74,12 +74,15 @@ class Panel:
         for score in self.scores:
             settings |= score.settings(n)
         source = self.reference.source
-        extractor = (self.extractor.name, self.extractor.weights_digest, self.extractor.resize)
-        name, weights_digest, resize = ("none", "", "none") if source.kind != "image" else extractor
+        extractor = (
+            self.extractor.name, self.extractor.weights_digest, self.extractor.resize, self.reference.extractor_code
+        )  # fmt: skip
+        name, weights_digest, resize, code = ("none", "", "none", "") if source.kind != "image" else extractor
         return Passport(
             extractor=name,
             weights_digest=weights_digest,
             resize=resize,
+            extractor_code=code,
             rounding="none" if source.kind == "points" else rounding,
             n_fake=n,
             reference_digest=source.digest(),

@@ -46,7 +46,7 @@ class Extractor(nn.Module):
     """
 
     name: str
-    """The registered name; scores carry it."""
+    """The registered name; scores carry it. A subclass says its own: an inherited one is refused."""
     feature_dim: int
     logit_dim: int | None
     resizes: ClassVar[tuple[str, ...]]

@@ -21,6 +21,7 @@ class Kept(Score):
     """
 
     needs = frozenset({"pixels"})
+    row_by_row = True
 
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:

@@ -99,6 +99,8 @@ class LPIPS(nn.Module):
 
     shift: Tensor
     scale: Tensor
+    weights_digest: str
+    """Those of the backbone's file and of the linear layers', with a plus between them."""
 
     def __init__(self, weights: str | None = None, backbone: str | None = None):
         super().__init__()
@@ -136,6 +138,7 @@ class LPIPS(nn.Module):
         # Where the authors' code wants [-1, 1], we have 0..255.
         for name, values in (("shift", (-0.030, -0.088, -0.188)), ("scale", (0.458, 0.448, 0.450))):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self.weights_digest = f"{files.file_digest(backbone_path)}+{files.file_digest(linear_path)}"
         self.requires_grad_(False)
         self.eval()
 

@@ -62,6 +62,8 @@ class Passport:
     """Which part of the data the reference is: `train` by default."""
     dtype: str = _protocol(default="float32")
     """In which the extractor computes."""
+    extractor_code: str = _protocol(default="")
+    """Of an extractor that is not the package's own: distribution and version, or the digest of a file's text."""
     settings: Mapping[str, Plain] = _protocol(default_factory=dict)
     """Of the scores, e.g. `{"is.splits": 10, "kid.subset_size": 1000, "prdc.k": 3}`."""
     reference: str = ""
@@ -78,8 +80,10 @@ class Passport:
     code_version: str = __version__
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as a dict of JSON's own types."""
+        """All fields as a dict of JSON's own types; `extractor_code` only where there is something to say."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not self.extractor_code:  # passports that were written before there was such a field keep their digests
+            del values["extractor_code"]
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
     @classmethod

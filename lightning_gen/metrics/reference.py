@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lightning_gen import files, registry
 from lightning_gen.data.cache import cache_folder
 from lightning_gen.data.source import Source
+from lightning_gen.errors import UserError
 from lightning_gen.metrics.extractors import Extractor
 from lightning_gen.metrics.features import FeatureSet
 from lightning_gen.metrics.frechet import FeatureStatistics
@@ -36,9 +38,12 @@ def silent(items: Iterable[Any], doing: str) -> Iterable[Any]:
 class Reference:
     """Every image of `source` as `extractor` sees it.
 
-    Computed once and kept under LGEN_CACHE. The key holds the content of the images, the extractor, its weights and
-    its resize: whatever changes the number is a miss. Writes are atomic and locked: of several processes that start
-    together one computes, the others read.
+    Computed once and kept under LGEN_CACHE. The key holds the content of the images, the extractor, its weights, its
+    resize and, where it is not the package's own, its code: whatever changes the number is a miss. Writes are atomic
+    and locked: of several processes that start together one computes, the others read.
+
+    Raises:
+        UserError: the cache cannot be written, as soon as something is asked for.
     """
 
     def __init__(self, source: Source, extractor: Extractor, progress: Progress = silent):
@@ -48,6 +53,11 @@ class Reference:
         """Whether all that was asked for was there already; None before anything was."""
         self._progress = progress
         self._loaded: dict[str, dict[str, Tensor]] = {}
+
+    @property
+    def extractor_code(self) -> str:
+        """Whose code the extractor is, as `registry.code_of` says it; empty for the package's own."""
+        return registry.code_of(type(self.extractor), self.extractor.name, "extractors")
 
     @property
     def statistics(self) -> FeatureStatistics:
@@ -67,15 +77,16 @@ class Reference:
     def _get(self, kind: str) -> dict[str, Tensor]:
         if kind not in self._loaded:
             path = cache_folder() / "references" / f"{self._key()}.{kind}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock"):
+            with _saying_where(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                locked = FileLock(f"{path}.lock").acquire()
+            with locked:
                 saved = _read(path)
                 self.from_cache = self.from_cache is not False and saved is not None
                 if saved is None:
                     saved = self._compute(kind)
-                    unfinished = path.with_suffix(f".{os.getpid()}")
-                    save_file(saved, unfinished)
-                    os.replace(unfinished, path)
+                    with _saying_where(path.parent), files.replacing(path) as unfinished:
+                        save_file(saved, unfinished)
             self._loaded[kind] = saved
         return self._loaded[kind]
 
@@ -102,8 +113,19 @@ class Reference:
             self.extractor.name,
             self.extractor.weights_digest,
             self.extractor.resize,
+            *filter(None, [self.extractor_code]),
         ]
         return hashlib.sha256("\0".join(protocol).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _saying_where(folder: Path) -> Iterator[None]:
+    """A full disk or a folder without rights is the user's to mend."""
+    try:
+        yield
+    except (OSError, SafetensorError) as reason:
+        said = getattr(reason, "strerror", None) or reason
+        raise UserError(f"the cache folder {folder} cannot be written (LGEN_CACHE): {said}") from reason
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:

@@ -21,6 +21,7 @@ class PSNR(Score):
     """Peak signal-to-noise ratio of translations, in decibels: the mean over the pictures."""
 
     needs = frozenset({"pixels"})
+    row_by_row = True
 
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:

@@ -28,6 +28,9 @@ class Score(ABC):
     needs: ClassVar[frozenset[Kind]] = frozenset({"features"})
     """What of the generated images must be kept until the end."""
 
+    row_by_row: ClassVar[bool] = False
+    """It compares image i with row i of the reference: images that are not made from those rows have no such score."""
+
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:
         """Why this metric cannot be computed here, in a few words; empty when it can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,11 +12,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from result_rows import TINY, evaluation
+from result_rows import row as made_up
 
 from lightning_gen import checkpoints
-from lightning_gen.benchmark import results, suite
+from lightning_gen.benchmark import leaderboard, results, runner, suite
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
+from lightning_gen.settings import Settings
+
+FOLDER = Path(__file__).parents[2] / "benchmarks/results"
+RESULTS = sorted(FOLDER.glob("*.jsonl"))
 
 SUITE = """
 about: Small.
@@ -126,6 +133,117 @@ def test_a_killed_row_goes_on_where_its_checkpoint_was(tmp_path: Path) -> None:
     assert row.curve[-1]["images_seen"] == 4800
 
 
+def test_ctrl_c_saves_the_row_in_progress_and_says_which_are_done(tmp_path: Path) -> None:
+    text = SUITE.partition("kimg:")[0] + SUITE.partition("kimg: 0.16\n")[2]
+    text = text.replace("model.width: 4}", "model.width: 4, checkpoint.every_kimg: 500, log.every_kimg: 0.016}")
+    first = text.partition("entries:\n")[2]
+    text = text.replace("model: dcgan", "model: dcgan, kimg: 0.032")
+    write(tmp_path, text + first.replace("model: dcgan", "model: dcgan, name: long, kimg: 1000"))
+    # a shell that starts tests in the background has them ignore SIGINT, which a new process inherits
+    heard = "from signal import *; signal(SIGINT, default_int_handler); from lightning_gen.cli import main; main()"
+    command = [sys.executable, "-c", heard, "benchmark", "run", str(tmp_path / "small.yaml"), "--quiet"]
+    command += ["--out", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True
+    )
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(len(path.read_text().splitlines()) > 5 for path in tmp_path.glob("runs/small/long-*/metrics.jsonl")):
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "interrupted, 1 of 2 rows done (dcgan seed 0): the same command goes on from there" in said
+    (last,) = tmp_path.glob("runs/small/long-*/checkpoints/last.ckpt")
+    assert checkpoints.read(last)["state_dict"]["_extra_state"]["images_seen"] > 0
+    assert [row.entry for row in results.read(tmp_path / "results" / "small.jsonl")] == ["dcgan"]
+
+
+def test_a_second_ctrl_c_kills_the_row_in_progress() -> None:
+    class Impatient(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            raise KeyboardInterrupt
+
+    training = Impatient([sys.executable, "-c", "import time; time.sleep(600)"])
+    with pytest.raises(KeyboardInterrupt):
+        runner._ended(training)
+    assert subprocess.Popen.wait(training) == -signal.SIGKILL
+
+
+MEASURES = {"tiny": ("tiny", "antialiased-bicubic"), "papers": ("inception-v3-compat", "tf1-bilinear")}
+
+
+def stored(**changes: object) -> tuple[suite.Suite, suite.Row, results.ResultRow]:
+    """A suite of one row, and a line that is the result of it."""
+    plan = suite.Suite("small", "", "smoke", (suite.Entry("dcgan"),), n=64, metrics=("fid", "modes"))
+    values = {group: {} for group in ("model", "update")} | {"kimg": 1.0, "seed": 0, "data": {"split": "train"}}
+    values |= {"augment": {"kind": "none", "target": 0.6}, "trainer": {"precision": None}}
+    row = suite.Row("small", "dcgan", 0, Settings("dcgan", "shapes", None, values))
+    passport = dataclasses.replace(TINY, n_fake=64)
+    kept = {"fingerprint": row.fingerprint, "metrics": ("fid", "modes"), "split": "train", **changes}
+    return plan, row, made_up(evaluations=(evaluation(1.8, passport=passport),), **kept)
+
+
+@pytest.mark.parametrize(
+    ("changes", "done"),
+    [
+        ({}, True),
+        ({"metrics": ("modes",)}, True),  # more was scored than is asked for
+        ({"split": "train"}, True),  # which is what it was trained on
+        ({"n": 90}, False),
+        ({"split": "test"}, False),
+        ({"metrics": ("fid", "prdc")}, False),
+        ({"protocols": ("papers",)}, False),
+        ({"protocols": ("tiny", "papers")}, False),
+    ],
+)
+def test_a_row_is_not_done_before_it_has_the_scores_that_are_asked_for(changes: dict[str, object], done: bool) -> None:
+    plan, row, result = stored()
+    plan = dataclasses.replace(plan, **changes)
+    measures = {MEASURES[protocol] for protocol in plan.protocols}
+    assert runner.pending(plan, [row], [result], measures) == ([] if done else [row])
+
+
+def test_a_changed_number_of_samples_is_scored_anew_without_training(tmp_path: Path) -> None:
+    out, runs = tmp_path / "results", tmp_path / "runs"
+    for n in (64, 48):
+        write(tmp_path, SUITE.replace("n: 64", f"n: {n}"))
+        done = lgen("run", tmp_path / "small.yaml", "--out", out, "--runs", runs)
+        assert "1 rows, 0 done" in done.output, done.output + repr(done.exception)
+        (row,) = results.read(out / "small.jsonl")
+        assert {evaluation.passport.n_fake for evaluation in row.evaluations} == {n}
+    (log,) = runs.rglob("dcgan-0-*.log")
+    assert log.read_text().count("dcgan on shapes") == 1
+    assert "1 rows, 1 done" in lgen("run", tmp_path / "small.yaml", "--out", out, "--runs", runs).output
+
+
+def test_a_row_with_augmentation_is_another_run_than_without() -> None:
+    _, row, _ = stored()
+    assert row.fingerprint == "387b2b13"  # as files of results have it from before augmentation counted
+    found = {row.fingerprint}
+    for changed in ({"kind": "ada", "target": 0.6}, {"kind": "ada", "target": 0.7}, {"kind": "diffaugment"}):
+        values = {**row.settings.values, "augment": changed}
+        settings = dataclasses.replace(row.settings, values=values, explicit=frozenset({"augment.kind"}))
+        other = dataclasses.replace(row, settings=settings)
+        found.add(other.fingerprint)
+        assert runner._told(other) == {"augment.kind": changed["kind"]}  # so that seeds with and without stand apart
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("name", [path.stem for path in RESULTS])
+def test_lines_from_before_metrics_and_split_were_kept_are_done_and_reported(name: str) -> None:
+    plan = suite.load(name)
+    measures = {MEASURES[protocol] for protocol in plan.protocols}
+    found = [row for row in results.read(FOLDER / f"{name}.jsonl") if row.state == "done"]
+    assert found
+    _, some, _ = stored()
+    for result in found:
+        assert runner._is_scored(plan, some, result, measures), (result.entry, result.seed)
+        assert not runner._is_scored(dataclasses.replace(plan, n=77), some, result, measures)
+    assert name in leaderboard.markdown(leaderboard.build(found))
+
+
 def test_a_row_that_fails_says_why_and_leaves_the_others_alone(tmp_path: Path) -> None:
     # what fails here is found while it runs, not when settings are resolved: a step at this rate overflows
     bad = SUITE + "  - {name: doomed, model: dcgan, settings: {model.image_shape: [3, 32, 32], model.lr: 1.0e+30}}\n"
@@ -137,6 +255,9 @@ def test_a_row_that_fails_says_why_and_leaves_the_others_alone(tmp_path: Path) -
     assert states["doomed"][0] == "failed"
     assert str(states["doomed"][1]).startswith("stopped by the watch at ")
     assert "doomed" in (out / "small.md").read_text()
+    none = lgen("run", tmp_path / "small.yaml", "--only", "doomed", "--out", out, "--runs", tmp_path / "runs", "-q")
+    assert none.exit_code == 1
+    assert "no row of the suite small is done" in none.output
 
 
 def test_scores_of_unlike_protocols_are_not_set_side_by_side(tmp_path: Path) -> None:
@@ -151,6 +272,9 @@ def test_scores_of_unlike_protocols_are_not_set_side_by_side(tmp_path: Path) -> 
     alike = lgen("compare", "small/dcgan/0", "small/dcgan/0", "--out", tmp_path / "of-64")
     assert alike.exit_code == 0
     assert "fid/tiny" in alike.output
+
+
+FINE = "tier: smoke\nabout: x\nentries: [{model: dcgan}]\n"
 
 
 @pytest.mark.parametrize("name", sorted(suite.available()))
@@ -169,6 +293,19 @@ def test_suites_of_the_repository_resolve(name: str) -> None:
         ("tier: smoke\nabout: x\nentries: [dcgan]\n", "entry 1"),
         ("tier: smoke\nabout: x\nentries: [{model: dcgam}]\n", "did you mean 'dcgan'"),
         ("tier: smoke\nabout: x\nentries: [{model: dcgan, settings: {model.lrr: 1}}]\n", "entry dcgan"),
+        ("tier: smoke\nabout: x\nentries: 3\n", "small.yaml: entries: expected a list of models, got 3"),
+        ("tier: smoke\nabout: x\nentries: {dcgan: 1}\n", "small.yaml: entries: expected a list of models"),
+        ("tier: smoke\nabout: x\nentries: [{model: 3}]\n", "small.yaml, entry 1: model: expected a word, got 3"),
+        (f"{FINE}seeds: 3\n", "small.yaml: seeds: expected a list of whole numbers, 0 or more, like [0, 1, 2], got 3"),
+        (f"{FINE}seeds: []\n", "small.yaml: seeds: expected a list of whole numbers"),
+        (f"{FINE}seeds: [0, one]\n", "small.yaml: seeds: expected a list of whole numbers"),
+        (f"{FINE}settings: 3\n", "small.yaml: settings: expected settings like {model.width: 64}, got 3"),
+        (f"{FINE}data: 5\n", "small.yaml: data: expected a word, got 5"),
+        (f"{FINE}n: many\n", 'small.yaml: n: expected a whole number, 1 or more, got "many"'),
+        (f"{FINE}n: 0\n", "small.yaml: n: expected a whole number, 1 or more, got 0"),
+        (f"{FINE}kimg: -1\n", "small.yaml: kimg: expected a number, more than 0, got -1"),
+        (f"{FINE}protocols: tiny\n", 'small.yaml: protocols: expected a list of words, got "tiny"'),
+        (f"{FINE}metrics: [fidd]\n", "did you mean 'fid'"),
     ],
 )
 def test_a_wrong_suite_is_refused_before_anything_runs(tmp_path: Path, text: str, said: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from lightning_gen import images
+from lightning_gen import images, scoring
 from lightning_gen.cli import main
 from lightning_gen.data.shapes import Shapes
 from lightning_gen.metrics import frechet_distance
@@ -167,3 +167,95 @@ def test_pairs_that_are_none_are_named(pictures: Path, tmp_path: Path) -> None:
     assert "the pair 000 has two sizes, 33x32 and 32x32" in refused(larger, "--reference", lone, "--metrics", "ssim")
     assert "ask for them apart" in refused(lone, "--reference", lone, "--metrics", "psnr,fid")
     assert "--reference FOLDER" in refused(lone, "--metrics", "psnr")
+
+
+# Runs
+
+SMALL = ("--kimg", "0.008", "--metrics.every_kimg", "0", "--watch.every_kimg", "0", "--logger", "none")
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model that translates outlines."""
+    out = tmp_path_factory.mktemp("runs") / "translator"
+    small = ("--model", "pix2pix", "--preset", "quick", "--model.width", "4", "--data.batch_size", "4")
+    done = CliRunner().invoke(main, ["fit", *small, "--data", "paired", *SMALL, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def drawer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model that draws."""
+    out = tmp_path_factory.mktemp("runs") / "drawer"
+    small = ("--model", "gan", "--model.width", "4", "--data.batch_size", "4")
+    done = CliRunner().invoke(main, ["fit", *small, *SMALL, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "kept"])
+def test_translations_are_compared_with_the_pictures_of_other_data_by_no_paired_score(
+    translator: Path, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = refused(translator, "--reference", "edges", "--metrics", f"{metric},fid", "--n", 64)
+    assert said.startswith(f"Error: --metrics {metric} compares each image with the one that it should be, and the im")
+    assert "leave out --reference" in said
+    monkeypatch.setattr(scoring, "METRICS", ("is", "psnr", "ssim", "kept"))  # those that look at no whole reference
+    found = evaluate(translator, "--reference", "edges", "--n", 64)["scores"]
+    assert "is/tiny" in found
+    assert not {"psnr", "ssim", "shape_kept"} & set(found), "nobody asked for them, so they are left out"
+
+
+def test_translations_are_compared_with_their_own_targets_also_where_the_data_is_named(translator: Path) -> None:
+    named = evaluate(translator, "--reference", "paired", "--metrics", "psnr,kept", "--n", 64)
+    own = evaluate(translator, "--metrics", "psnr,kept", "--n", 64)
+    assert named["scores"] == own["scores"]
+    assert {"psnr", "shape_kept"} <= set(own["scores"])
+
+
+def test_what_is_drawn_from_noise_has_no_right_answer(drawer: Path) -> None:
+    said = refused(drawer, "--reference", "paired", "--metrics", "psnr", "--n", 64)
+    assert "the images of this model are not made from those of shapes, outline and filled" in said
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    drawer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LGEN_CACHE", str(tmp_path / "file" / "cache"))
+    said = refused(drawer, "--metrics", "is,fid", "--n", 200)
+    assert said.endswith("cannot be written (LGEN_CACHE): Not a directory\n")
+    done = CliRunner().invoke(main, ["fit", "--model", "gan", "--kimg", "0.008", "--out", str(tmp_path / "run")])
+    assert done.exit_code == 2, repr(done.exception)
+    (said,) = done.stderr.splitlines()
+    assert said.endswith("cannot be written (LGEN_CACHE): Not a directory")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "foo", "meta", ""])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["evaluate", "run"],
+        ["sample", "run", "--grid", "grid.png"],
+        ["translate", "run", "--input", "in", "--out", "out"],
+        ["interpolate", "run"],
+        ["benchmark", "run", "shapes"],
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_a_device_that_is_not_there_is_named_before_anything_else(verb: list[str], device: str) -> None:
+    done = CliRunner().invoke(main, [*verb, "--device", device])
+    assert done.exit_code == 2, done.output + repr(done.exception)
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"Error: --device {device}: this machine has no such device (it has cpu")
+
+
+@pytest.mark.parametrize("samples", ["0", "-5"])
+def test_training_scores_some_samples_or_is_not_begun(samples: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = CliRunner().invoke(main, ["fit", "--model", "gan", f"--metrics.samples={samples}", "--out", str(out)])
+    assert done.exit_code == 2, done.output + repr(done.exception)
+    assert f"--metrics.samples: must be more than 0, got {samples}" in done.stderr
+    assert not out.exists()

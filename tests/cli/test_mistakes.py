@@ -15,9 +15,12 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from PIL import Image
 
+from lightning_gen import experiment, loggers, settings
 from lightning_gen.cli import main
+from lightning_gen.errors import UserError
 
 TINY = ("--model", "dcgan", "--model.image_shape", "[3,32,32]", "--model.width", "2", "--model.latent_dim", "4",
         "--data.batch_size", "20", "--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--logger", "none",
@@ -138,7 +141,11 @@ def test_a_wrong_name_is_answered_with_the_nearest_right_one(command: str, said:
         ("data.split", "trian", "expected one of ['train', 'test'], got 'trian'"),
         ("data.workers", "-1", "must be 0 or more, got -1"),
         ("kimg", "0", "must be more than 0, got 0"),
+        ("kimg", "inf", "must be a finite number of images, got inf"),
         ("seed", "-1", "must be 0 or more, got -1"),
+        ("seed", "18446744073709551616", "must be less than 2^64, got 18446744073709551616"),
+        ("samples.count", "0", "must be more than 0, got 0"),
+        ("samples.count", "-3", "must be more than 0, got -3"),
         ("trainer.precision", "7", "expected one of 64, 32, 16, "),
         ("trainer.deterministic", "perhaps", "expected one of 'warn', got 'perhaps'"),
     ],
@@ -198,6 +205,14 @@ def test_a_truncated_image_is_named_and_can_be_skipped() -> None:
     done = succeed("fit", *TINY, *folder, "--data.on_error", "skip", "--out", "run")
     assert "5 images of folder" in done
     assert "1 unreadable image skipped: 3.jpg" in done
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same() -> None:
+    folder = pictures("pictures")
+    (folder / os.fsdecode(b"\xff.jpg")).write_bytes(b"no picture")
+    named = ("--data", "folder", "--data.root", "pictures", "--data.on_error", "skip")
+    done = succeed("fit", *TINY, *named, "--out", "run")
+    assert "1 unreadable image skipped: \\udcff.jpg" in done
 
 
 def test_a_folder_one_level_too_deep_is_named() -> None:
@@ -275,6 +290,55 @@ def test_a_resumed_run_may_be_longer(run: Path) -> None:
     assert yaml.safe_load((run / "run.yaml").read_text())["kimg"] == 0.12
 
 
+def test_a_refused_resume_leaves_the_settings_of_the_run(run: Path) -> None:
+    weights = ("--metrics.every_kimg", "1", "--metrics.extractor", "inception-v3-compat", "--metrics.weights", "none")
+    assert "no file none" in mistake("fit", "--resume", "run", "--kimg", "0.12", *weights)
+    assert "0.08 kimg" in succeed("fit", "--resume", "run")
+
+
+def test_a_resumed_run_cannot_be_shorter_than_it_is(run: Path) -> None:
+    said = mistake("fit", "--resume", "run", "--kimg", "0.06")
+    assert said == "--kimg 0.06 is less than the 0.08 kimg that run has seen already"
+    succeed("fit", "--resume", "run", "--kimg", "0.07")  # its fourth batch of 20 was the last one too
+
+
+def test_a_run_that_another_process_writes_is_left_to_it(run: Path) -> None:
+    with FileLock(run / ".lock"):
+        assert mistake("fit", "--resume", "run") == "run is in use by another process"
+        (run / "run.yaml").unlink()  # as before the other one has written it
+        assert mistake("fit", *TINY, "--out", "run") == "run is in use by another process"
+
+
+def test_a_run_that_ends_in_a_mistake_leaves_the_other_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*arguments: object) -> list[object]:
+        Path("exp/b").mkdir()  # another run begins
+        raise UserError("no key")
+
+    monkeypatch.setattr(loggers, "make", make)
+    assert message(2, lgen("fit", *TINY, "--out", "exp/a").stderr) == "no key"
+    assert list(everything()) == ["exp", "exp/b"]
+
+
+def test_a_mistake_does_not_block_the_folder_it_was_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("run").mkdir()
+    Path("run/notes.txt").write_text("mine")
+    weights = ("--metrics.every_kimg", "1", "--metrics.extractor", "inception-v3-compat", "--metrics.weights", "none")
+    assert "no file none" in mistake("fit", *TINY, *weights, "--out", "run")
+    succeed("fit", *TINY, "--out", "run")
+
+
+def test_runs_that_start_together_take_two_numbers() -> None:
+    resolved = settings.resolve(model="dcgan")
+    with experiment.free_directory(resolved) as first, experiment.free_directory(resolved) as second:
+        assert [path.name for path in (first, second)] == ["dcgan-shapes-1", "dcgan-shapes-2"]
+        (second / "run.yaml").touch()
+    assert list(everything()) == ["runs", "runs/dcgan-shapes-2", "runs/dcgan-shapes-2/run.yaml"]
+
+
+def test_a_run_without_a_name_leaves_nothing_either() -> None:
+    assert "--data.root" in mistake("fit", "--model", "dcgan", "--data", "folder")
+
+
 def test_only_a_run_can_be_resumed() -> None:
     Path("file").write_text("no run")
     Path("folder").mkdir()
@@ -311,6 +375,51 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_before_they_start(mo
 )
 def test_what_lightning_refuses_is_said_in_its_first_line(setting: str) -> None:
     assert fit("--model", "dcgan", f"--trainer.{setting}").startswith("Lightning refuses the --trainer settings: ")
+
+
+def test_a_strategy_that_cannot_average_one_optimizer_at_a_time_is_refused() -> None:
+    several = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    said = fit("--model", "dcgan", *several)
+    assert said.startswith("--trainer.strategy ddp cannot be used by 2 processes: leave it out")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"},
+            "torchrun started 2 processes, and --trainer.num_nodes x --trainer.devices are 1 x 1",
+        ),
+        (
+            {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0"},
+            "SLURM started 2 processes, and --trainer.num_nodes x --trainer.devices are 1 x 1",
+        ),
+        (
+            {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0"},
+            "Lightning refuses the --trainer settings: You set `--ntasks=2`",
+        ),
+    ],
+)
+def test_processes_that_would_each_train_alone_are_refused(
+    environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**environment, "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert fit("--model", "dcgan").startswith(said)
+
+
+@pytest.mark.parametrize("name", ["train", "bash"])
+def test_an_allocation_of_one_process_is_no_launcher_of_several(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    slurm = {"NTASKS": "1" if name == "train" else "4", "JOB_NAME": name, "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for variable, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{variable}", value)
+    succeed("fit", *TINY, "--out", "run")
+
+
+def test_the_first_process_alone_writes_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "is_first_process", lambda: False)
+    succeed("fit", *TINY, "--out", "run")
+    assert not Path("run/run.yaml").exists()
 
 
 @pytest.mark.parametrize("setting", ["max_steps", "gradient_clip_val", "accumulate_grad_batches"])

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
+from lightning_gen import translate
 from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
@@ -206,6 +207,22 @@ def mistake(tmp_path: Path, *arguments: object) -> str:
     said = done.stderr[done.stderr.index("Error: ") + 7 :].strip()
     assert len(said.splitlines()) <= 2
     return said
+
+
+def test_what_others_put_beside_the_output_stays_when_it_comes_to_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, cycle = save("cyclegan", tmp_path)
+    paint(tmp_path / "in" / "0.png", 16, 16)
+
+    def in_batches(*arguments: object) -> None:
+        (tmp_path / "far" / "theirs").mkdir()
+        raise UserError("no")
+
+    monkeypatch.setattr(translate, "in_batches", in_batches)
+    done = lgen("translate", cycle, "--input", tmp_path / "in", "--out", tmp_path / "far" / "out")
+    assert (done.exit_code, done.stderr) == (2, "Error: no\n")
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["theirs"]
 
 
 def test_mistakes_are_named_and_leave_nothing(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 import torch
 import torchvision
 
+from lightning_gen import scoring
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import LPIPS, paired, psnr, ssim
+from lightning_gen.metrics.extractors import file_digest
 
 
 def images(seed: int, *shape: int) -> torch.Tensor:
@@ -161,6 +163,27 @@ def test_lpips_weights_can_be_named(lpips, backbone, tmp_path, monkeypatch):
     monkeypatch.setenv("LGEN_LPIPS_WEIGHTS", str(named))
     monkeypatch.setenv("LGEN_VGG16_WEIGHTS", str(backbone))
     torch.testing.assert_close(LPIPS()(a, b), 2 * lpips(a, b))
+
+
+def test_other_weights_of_either_network_have_another_passport(backbone, tmp_path, monkeypatch):
+    from torchvision.utils import save_image
+
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        save_image(images(ord(side), 3, 16, 16) / 255, tmp_path / side / "0.png")
+    other, linear = tmp_path / "other.pth", tmp_path / "linear.pth"
+    torch.save({name: 2 * value for name, value in torch.load(backbone).items()}, other)
+    published = torch.load(paired._linear_weights(None), map_location="cpu", weights_only=True)
+    torch.save({name: 2 * value for name, value in published.items()}, linear)
+    found = []
+    for vgg16, layers in ((backbone, ""), (other, ""), (backbone, linear)):
+        monkeypatch.setenv("LGEN_VGG16_WEIGHTS", str(vgg16))
+        monkeypatch.setenv("LGEN_LPIPS_WEIGHTS", str(layers))
+        found.append(scoring.score_pairs(str(tmp_path / "a"), str(tmp_path / "b"), ["lpips", "psnr"]).passport)
+    assert len({passport.digest() for passport in found}) == 3
+    assert found[-1].weights_digest == f"{file_digest(backbone)}+{file_digest(linear)}"
+    alone = scoring.score_pairs(str(tmp_path / "a"), str(tmp_path / "b"), ["psnr"]).passport
+    assert (alone.extractor, alone.weights_digest) == ("none", "")
 
 
 def test_missing_and_foreign_lpips_weights_are_named(backbone, tmp_path, monkeypatch):

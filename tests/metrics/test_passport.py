@@ -25,6 +25,13 @@ def test_json_and_back():
     assert Passport.from_json({**PASSPORT.to_json(), "of_a_later_version": 1}) == PASSPORT
 
 
+def test_passports_without_a_strangers_code_are_what_they_were_before_it_was_told():
+    assert PASSPORT.digest() == "d263c9ae", "committed results would no longer compare with new ones"
+    assert "extractor_code" not in PASSPORT.to_json()
+    stranger = dataclasses.replace(PASSPORT, extractor_code="lgen-fine 1.0")
+    assert Passport.from_json(json.loads(json.dumps(stranger.to_json()))) == stranger
+
+
 def test_it_knows_the_software():
     assert PASSPORT.libraries["torch"]
     assert PASSPORT.code_version

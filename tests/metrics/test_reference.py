@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lightning_gen.data.shapes import Shapes
+from lightning_gen.errors import UserError
+from lightning_gen.metrics import reference
 from lightning_gen.metrics.extractors import Features, Tiny
 from lightning_gen.metrics.reference import Reference
 
@@ -75,6 +78,37 @@ def test_another_extractor_weight_or_resize_is_a_miss(attribute: str) -> None:
     setattr(extractor, attribute, "another")
     total(Reference(Shapes(size=SIZE), extractor))
     assert extractor.seen == SIZE
+
+
+def test_a_class_that_inherits_the_name_of_ours_neither_fills_nor_reads_its_cache() -> None:
+    expected = total(Reference(Shapes(size=SIZE), Tiny()))
+    extractor = Counting()
+    total(Reference(Shapes(size=SIZE), extractor))
+    assert extractor.seen == SIZE
+    again = Reference(Shapes(size=SIZE), Tiny())
+    assert (total(again), again.from_cache) == (expected, True)
+
+
+def test_a_cache_that_cannot_be_written_is_the_users_to_mend(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (empty_cache.parent / "file").touch()
+    monkeypatch.setenv("LGEN_CACHE", str(empty_cache.parent / "file"))
+    with pytest.raises(UserError, match=r"file/references cannot be written \(LGEN_CACHE\): Not a directory"):
+        total(Reference(Shapes(size=SIZE), Tiny()))
+
+
+def test_a_disk_that_is_full_is_named_and_nothing_half_written_stays(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(reference, "save_file", half)
+    with pytest.raises(UserError, match=r"cannot be written \(LGEN_CACHE\): I/O error: No space left on device"):
+        total(Reference(Shapes(size=SIZE), Tiny()))
+    assert {path.suffix for path in empty_cache.iterdir()} == {".lock"}
 
 
 def test_a_file_that_a_full_disk_cut_short_is_computed_again(empty_cache: Path) -> None:

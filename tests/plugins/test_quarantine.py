@@ -95,7 +95,9 @@ def test_parts_of_all_five_kinds_work_in_one_run(shop: Path, tmp_path: Path) -> 
     done = lgen("fit", *parts, *scores, "--data.batch_size", "10", "--kimg", "0.04", "--logger", "none", "--out", run)
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert {"brightness", "fid/mean"} <= set(done.stdout.split())
-    assert json.loads((tmp_path / "run" / "passport.json").read_text())["libraries"]["lgen-fine"] == "1.0"
+    passport = json.loads((tmp_path / "run" / "passport.json").read_text())
+    assert passport["libraries"]["lgen-fine"] == "1.0"
+    assert passport["extractor_code"] == "lgen-fine 1.0"
 
 
 def test_a_constructor_that_raises_is_one_line_and_leaves_nothing(shop: Path, tmp_path: Path) -> None:
