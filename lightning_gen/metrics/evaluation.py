@@ -74,10 +74,11 @@ class Panel:
         for score in self.scores:
             settings |= score.settings(n)
         source = self.reference.source
-        extractor = (
-            self.extractor.name, self.extractor.weights_digest, self.extractor.resize, self.reference.extractor_code
-        )  # fmt: skip
-        name, weights_digest, resize, code = ("none", "", "none", "") if source.kind != "image" else extractor
+        used, code = self.extractor, self.reference.extractor_code
+        seen = ("none", "", "none", "")  # by what is no image
+        if source.kind == "image":
+            seen = (used.name, used.weights_digest, used.resize, code)
+        name, weights_digest, resize, code = seen
         return Passport(
             extractor=name,
             weights_digest=weights_digest,
