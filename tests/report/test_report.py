@@ -126,9 +126,11 @@ def test_a_mistake_is_one_line_with_code_2(arguments: list[str], words: str) -> 
 
 def test_a_page_that_cannot_be_written_leaves_nothing_and_says_where(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
-    done = CliRunner().invoke(main, ["report", str(run), "--out", str(tmp_path / "missing" / "page.html")])
+    (tmp_path / "taken").write_text("a file, where a folder would have to be")
+    done = CliRunner().invoke(main, ["report", str(run), "--out", str(tmp_path / "taken" / "page.html")])
     assert done.exit_code == 2
     assert "cannot write --out" in done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "taken"]
 
 
 def test_a_report_that_fails_does_not_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
