@@ -15,7 +15,7 @@ MODELS_MAY |= {"translators", "perceptual"}
 NO_LIGHTNING = ["losses", "layers", "resnet", "augment", "update", "images", "clock", "ema", "noise", "errors"]
 NO_LIGHTNING += ["translators", "perceptual"]
 NO_LIGHTNING += ["likelihood", "autoregressive", "registry", "settings", "metrics", "watch", "jsonl"]
-NO_TORCH = ["registry", "settings", "errors", "cli", "watch", "jsonl", "files", "report"]
+NO_TORCH = ["registry", "settings", "errors", "cli", "watch", "jsonl", "files", "report", "rundir"]
 
 
 def imported(path: Path, everywhere: bool = True) -> set[str]:

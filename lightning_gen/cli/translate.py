@@ -172,7 +172,8 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
 
     def __init__(self, out: Path):
         self._out = out
-        self._unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+        whole = Path(os.path.abspath(out))  # `.` has no name
+        self._unfinished = whole.with_name(f".{whole.name}.{os.getpid()}")
 
     def __enter__(self) -> Path:
         from lightning_gen import files

@@ -225,6 +225,16 @@ def test_what_others_put_beside_the_output_stays_when_it_comes_to_nothing(
     assert [path.name for path in (tmp_path / "far").iterdir()] == ["theirs"]
 
 
+def test_translations_can_be_written_to_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, cycle = save("cyclegan", tmp_path)
+    paint(tmp_path / "in" / "0.png", 16, 16)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = lgen("translate", cycle, "--input", tmp_path / "in", "--out", ".")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["0.png"]
+
+
 def test_mistakes_are_named_and_leave_nothing(tmp_path: Path) -> None:
     _, cycle = save("cyclegan", tmp_path)
     _, pix2pix = save("pix2pix", tmp_path)
