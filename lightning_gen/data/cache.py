@@ -116,7 +116,7 @@ class Shelf:
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """One process at a time, so that what all of them need is prepared once."""
-        with _saying_where(self._folder), FileLock(self._folder / f"{name}.lock"):
+        with saying_where(self._folder), FileLock(self._folder / f"{name}.lock"):
             yield
 
     def find(self, key: str | None) -> Prepared | None:
@@ -139,7 +139,7 @@ class Shelf:
 
     def remember(self, place: str, signature: str, key: str) -> None:
         """Note that the files at `place`, being as `signature` says, have the set of this key."""
-        with _saying_where(self._folder):
+        with saying_where(self._folder):
             write(self._folder / f"{place}.place.json", json.dumps({"signature": signature, "key": key}))
 
     def keep(
@@ -287,14 +287,14 @@ def _body(file: BinaryIO, shape: Sequence[int]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _saying_where(folder: Path) -> Iterator[None]:
-    """A full disk or a folder without rights is the user's to mend."""
+def saying_where(folder: Path, *also: type[Exception]) -> Iterator[None]:
+    """A full disk or a folder without rights is the user's to mend; `also` are what a writer calls them."""
+    failures: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
-    except OSError as reason:
-        raise UserError(
-            f"the cache folder {folder} cannot be written (LGEN_CACHE): {reason.strerror or reason}"
-        ) from reason
+    except failures as reason:
+        said = getattr(reason, "strerror", None) or reason
+        raise UserError(f"the cache folder {folder} cannot be written (LGEN_CACHE): {said}") from reason
 
 
 @contextmanager

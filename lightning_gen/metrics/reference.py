@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lightning_gen import files, registry
-from lightning_gen.data.cache import cache_folder
+from lightning_gen.data.cache import cache_folder, saying_where
 from lightning_gen.data.source import Source
-from lightning_gen.errors import UserError
 from lightning_gen.metrics.extractors import Extractor
 from lightning_gen.metrics.features import FeatureSet
 from lightning_gen.metrics.frechet import FeatureStatistics
@@ -77,7 +75,7 @@ class Reference:
     def _get(self, kind: str) -> dict[str, Tensor]:
         if kind not in self._loaded:
             path = cache_folder() / "references" / f"{self._key()}.{kind}.safetensors"
-            with _saying_where(path.parent):
+            with saying_where(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 locked = FileLock(f"{path}.lock").acquire()
             with locked:
@@ -85,7 +83,7 @@ class Reference:
                 self.from_cache = self.from_cache is not False and saved is not None
                 if saved is None:
                     saved = self._compute(kind)
-                    with _saying_where(path.parent), files.replacing(path) as unfinished:
+                    with saying_where(path.parent, SafetensorError), files.replacing(path) as unfinished:
                         save_file(saved, unfinished)
             self._loaded[kind] = saved
         return self._loaded[kind]
@@ -116,16 +114,6 @@ class Reference:
             *filter(None, [self.extractor_code]),
         ]
         return hashlib.sha256("\0".join(protocol).encode()).hexdigest()[:32]
-
-
-@contextmanager
-def _saying_where(folder: Path) -> Iterator[None]:
-    """A full disk or a folder without rights is the user's to mend."""
-    try:
-        yield
-    except (OSError, SafetensorError) as reason:
-        said = getattr(reason, "strerror", None) or reason
-        raise UserError(f"the cache folder {folder} cannot be written (LGEN_CACHE): {said}") from reason
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:
