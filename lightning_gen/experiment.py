@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import math
-import os
 import re
 import signal
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_gen import checkpoints, execution, files, loggers, records, registry
+from lightning_gen import checkpoints, execution, launch, loggers, records, registry
 from lightning_gen.augment import AugmentOptions
 from lightning_gen.callbacks.interrupt import Interrupt, Listen, Stopped
 from lightning_gen.callbacks.metrics import Metrics
@@ -33,7 +27,6 @@ from lightning_gen.metrics.passport import library_versions
 from lightning_gen.module import GenerativeModule
 from lightning_gen.rundir import RunDirectory
 from lightning_gen.settings import Settings
-from lightning_gen.strategy import PerOptimizerDDP
 from lightning_gen.update import UpdateOptions
 from lightning_gen.watch import Verdict, way_back
 
@@ -76,7 +69,7 @@ def fit(
         finished = _attempt(settings, place, resume, say, show_progress)
         watch = settings.values.get("watch", {})
         while finished.verdict and watch["action"] == "rollback" and finished.rollbacks < watch["rollbacks"]:
-            if is_first_process():
+            if launch.is_first_process():
                 target = way_back(finished.verdict, settings.values["kimg"] * 1000)
                 seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"], target)
                 say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
@@ -94,7 +87,7 @@ def _attempt(
     _refuse_out_of_range(values)
     if not resume:
         _refuse_taken(out)
-    elif is_first_process():
+    elif launch.is_first_process():
         place.take()  # before the checkpoint is looked at, which another process may be about to replace
     restored = _restorable(out) if resume else None
     source = build_source(settings)
@@ -108,23 +101,23 @@ def _attempt(
     began = 0
     if restored is not None:
         began = _seen_before(out, restored, source)
-        if _steps(values, data) * data.images_per_step < began:
+        if launch.steps(values, data) * data.images_per_step < began:
             raise UserError(
                 f"--kimg {values['kimg']:g} is less than the {began / 1000:g} kimg that {out} has seen already"
             )
     names = [name for name in values["callbacks"] if show_progress or name != "progress"]
     callbacks = [registry.make(name, "callbacks", **values.get(name, {})) for name in names]
     saved = True
-    with quiet():
+    with launch.quiet():
         interrupt = Interrupt()
-        trainer = _trainer(values, out, data, [Listen(interrupt), *callbacks, interrupt])
-        if is_first_process():
+        trainer = launch.trainer(values, out, data, [Listen(interrupt), *callbacks, interrupt])
+        if launch.is_first_process():
             place.take()
             if not resume:
                 _refuse_taken(out)  # again: now nobody else can begin one
             place.begin(settings.to_yaml())
         try:
-            if is_first_process():
+            if launch.is_first_process():
                 _introduce(settings, model, source, out, say)
             with interrupt:
                 attempt = records.next_attempt(out / "metrics.jsonl")
@@ -132,7 +125,7 @@ def _attempt(
                     records.RecordLogger(out, attempt),
                     *loggers.make(values["logger"], out, attempt, say),
                 ]
-                if is_first_process():
+                if launch.is_first_process():
                     stated = yaml.safe_load(settings.to_yaml())
                     for logger in trainer.loggers:
                         loggers.settings(logger, stated, library_versions(model.origin))
@@ -258,90 +251,6 @@ def _sources_where(fits: Callable[[type[Source]], bool]) -> str:
     return ", ".join(fitting)
 
 
-def is_first_process() -> bool:
-    """Whether this is the one process of a run that checks, writes and speaks, by what its launcher told it:
-    Lightning itself, torchrun or SLURM. Known before the processes know each other."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
-
-
-@contextlib.contextmanager
-def free_directory(settings: Settings) -> Iterator[Path]:
-    """runs/MODEL-DATA-N with the next free N, made on the spot: a process that looks for one meanwhile takes the next.
-
-    Gone again at the end where nothing was written to it.
-
-    Raises:
-        UserError: the folder `runs` cannot be written.
-    """
-    number = 1
-    while True:
-        folder = Path("runs") / f"{settings.model}-{settings.data}-{number}"
-        try:
-            made = files.make_folder(folder)
-        except OSError as reason:
-            if not os.path.lexists(folder):
-                raise UserError(f"cannot write to {folder}: {reason.strerror}") from reason
-            made = []  # a file of that name
-        if folder in made:
-            break
-        number += 1
-    try:
-        yield folder
-    finally:
-        files.remove_empty(made)
-
-
-def _trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's Trainer, without loggers: they write. It starts no process before `fit`."""
-    try:
-        trainer = pl.Trainer(
-            **_devices(values),
-            max_epochs=-1,
-            max_steps=_steps(values, data),
-            default_root_dir=out,
-            logger=False,
-            callbacks=callbacks,
-            plugins=[checkpoints.AtomicCheckpointIO()],
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_autolog_hparams=False,
-        )
-    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as reason:
-        # all that varies here is the user's: devices, accelerator, strategy, precision, profiler
-        raise UserError(f"Lightning refuses the --trainer settings: {str(reason).strip().splitlines()[0]}") from reason
-    _refuse_other_processes(values, trainer)
-    if data.batch_size % trainer.world_size:
-        raise UserError(f"--data.batch_size {data.batch_size} cannot be divided among {trainer.world_size} processes")
-    of_one, parts = data.batch_size // trainer.world_size, values["update"]["accumulate"]
-    if of_one % parts:
-        raise UserError(f"--update.accumulate {parts} does not divide the {of_one} images of a process's batch")
-    return trainer
-
-
-def _refuse_other_processes(values: dict[str, Any], trainer: pl.Trainer) -> None:
-    """What a launcher started must be what the trainer counts on, and know how to average gradients."""
-    processes = trainer.num_nodes * trainer.num_devices
-    for launcher, environment, variable in (
-        ("torchrun", TorchElasticEnvironment, "WORLD_SIZE"),
-        ("SLURM", SLURMEnvironment, "SLURM_NTASKS"),
-    ):
-        if environment.detect():
-            started = int(os.environ[variable])
-            if started != processes:
-                raise UserError(
-                    f"{launcher} started {started} processes, and --trainer.num_nodes x --trainer.devices are "
-                    f"{trainer.num_nodes} x {trainer.num_devices}: they must be as many"
-                )
-            break
-    if processes > 1 and not hasattr(trainer.strategy, "average"):
-        raise UserError(
-            f"--trainer.strategy {values['trainer']['strategy']} cannot be used by {processes} processes: "
-            "leave it out, for gradients are averaged optimizer by optimizer here"
-        )
-
-
 def _refuse_out_of_range(values: dict[str, Any]) -> None:
     if not math.isfinite(values["kimg"] * 1000):
         raise UserError(f"--kimg: must be a finite number of images, got {values['kimg']}")
@@ -349,12 +258,8 @@ def _refuse_out_of_range(values: dict[str, Any]) -> None:
         raise UserError(f"--seed: must be less than 2^64, got {values['seed']}")
 
 
-def _steps(values: dict[str, Any], data: RunData) -> int:
-    return math.ceil(round(values["kimg"] * 1000) / data.images_per_step)
-
-
 def _refuse_taken(out: Path) -> None:
-    if (out / "run.yaml").exists() and is_first_process():
+    if (out / "run.yaml").exists() and launch.is_first_process():
         raise UserError(f"{out} already holds a run: go on with `lgen fit --resume {out}`, or choose another --out")
 
 
@@ -395,25 +300,6 @@ def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
     return int(content["state_dict"]["_extra_state"]["images_seen"])
 
 
-def _devices(values: dict[str, Any]) -> dict[str, Any]:
-    """The user's Trainer settings, with our strategy where there are several processes."""
-    chosen = dict(values["trainer"])
-    if chosen.get("accelerator", "auto") == "auto" and not torch.cuda.is_available():
-        chosen["accelerator"] = "cpu"
-        if chosen.get("devices", "auto") == "auto":
-            chosen["devices"] = 1
-    if isinstance(chosen.get("devices"), str) and chosen["devices"].isdigit():
-        chosen["devices"] = int(chosen["devices"])
-    if chosen.get("precision") is None:
-        # written back: a run keeps the precision it began with, on whatever machine it is resumed
-        chosen["precision"] = values["trainer"]["precision"] = execution.fast_precision(chosen["accelerator"])
-    several = chosen.get("num_nodes", 1) > 1 or chosen.get("devices") not in (1, "auto", [0], "1")
-    several |= chosen.get("devices") == "auto" and torch.cuda.device_count() > 1
-    if chosen.get("strategy", "auto") == "auto" and several:
-        chosen["strategy"] = PerOptimizerDDP()
-    return chosen
-
-
 def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
     """Settings are plain lists in YAML; a signature that says tuple gets one."""
     parameters = inspect.signature(cls).parameters
@@ -421,31 +307,3 @@ def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
         key: tuple(value) if isinstance(value, list) and "tuple" in str(parameters[key].annotation) else value
         for key, value in keywords.items()
     }
-
-
-class quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb: `with quiet():`
-    """Lightning's hints that do not apply here, and no others."""
-
-    def __enter__(self) -> Any:
-        log = super().__enter__()
-        # devices, tips and "Trainer.fit stopped": said by the command line in its own words
-        logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-        # loading without running code is `checkpoints.read`'s, and a hint at every save ("`weights_only` was not set")
-        logging.getLogger("pytorch_lightning.trainer.connectors.checkpoint_connector").setLevel(logging.WARNING)
-        # one vectorised read makes a whole batch; workers would only add latency
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # the stream has no end by design, the budget is max_steps
-        warnings.filterwarnings("ignore", message=".*that there are no more epochs.*")
-        # order is a function of (seed, images seen): the stream resumes itself
-        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
-        # a run directory that exists is what resuming means
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        # uint8 batches become floats in the module, for every source in the same way
-        warnings.filterwarnings("ignore", message=".*overridden `on_after_batch_transfer`.*")
-        # torch's, inside Lightning's own tree utilities
-        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-        # torch's compiler, looking at what it was handed
-        warnings.filterwarnings("ignore", message=".*The .grad attribute of a Tensor that is not a leaf.*")
-        # one step a log record is ours to choose
-        warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
-        return log

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -93,3 +94,30 @@ class RunDirectory:
                 else:
                     path.unlink()
             files.remove_empty(self._made)
+
+
+@contextmanager
+def free_directory(name: str) -> Iterator[Path]:
+    """runs/NAME-N with the next free N, made on the spot: a process that looks for one meanwhile takes the next.
+
+    Gone again at the end where nothing was written to it.
+
+    Raises:
+        UserError: the folder `runs` cannot be written.
+    """
+    number = 1
+    while True:
+        folder = Path("runs") / f"{name}-{number}"
+        try:
+            made = files.make_folder(folder)
+        except OSError as reason:
+            if not os.path.lexists(folder):
+                raise UserError(f"cannot write to {folder}: {reason.strerror}") from reason
+            made = []  # a file of that name
+        if folder in made:
+            break
+        number += 1
+    try:
+        yield folder
+    finally:
+        files.remove_empty(made)

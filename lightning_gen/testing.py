@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lightning_gen import experiment, registry
+from lightning_gen import launch, registry
 from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Batch, Source
@@ -47,7 +47,7 @@ def check_model(model: str | type[GenerativeModule]) -> None:
     cls = registry.load(model, "models") if isinstance(model, str) else model
     settings = cls.presets.get("quick", {}) | cls.checked
     _check_settings(cls)
-    with tempfile.TemporaryDirectory() as folder, experiment.quiet():
+    with tempfile.TemporaryDirectory() as folder, launch.quiet():
         straight = _build(cls, settings)
         outputs = _train(straight, STEPS, Path(folder) / "straight.ckpt")
         _check_training(straight, outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightning_gen import experiment
+from lightning_gen import launch
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +17,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(autouse=True)
 def quiet_lightning():
-    """The hints that the command line silences too, each with its reason in `experiment.quiet`."""
-    with experiment.quiet():
+    """The hints that the command line silences too, each with its reason in `launch.quiet`."""
+    with launch.quiet():
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_gen import augment, experiment
+from lightning_gen import augment, launch
 from lightning_gen.augment import ADA, AugmentOptions, DiffAugment, moved, resample
 from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.data.module import RunData
@@ -260,7 +260,7 @@ def train(options: AugmentOptions, steps: int, save: Path, restore: Path | None 
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    with experiment.quiet():
+    with launch.quiet():
         data = RunData(Shapes(size=40), 8, seed=0, critic_steps=1)
         trainer.fit(model, datamodule=data, ckpt_path=restore, weights_only=True)
     trainer.save_checkpoint(save)

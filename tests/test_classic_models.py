@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lightning_gen import experiment, registry, settings
+from lightning_gen import experiment, launch, registry, settings
 from lightning_gen.data.module import RunData
 from lightning_gen.data.points import Points
 from lightning_gen.data.shapes import Shapes
@@ -72,7 +72,7 @@ def train(model: GenerativeModule, source: Source, steps: int, batch_size: int =
             self.outputs = outputs
 
     last = Last()
-    with experiment.quiet():
+    with launch.quiet():
         trainer = pl.Trainer(
             accelerator="cpu",
             devices=1,

@@ -76,6 +76,7 @@ def test_imports_go_downward_only(path: Path) -> None:
         "data": {"cli", "experiment", "callbacks", "models", "module", "metrics", "settings"},
         "module": {"cli", "experiment", "callbacks", "models", "metrics", "data", "settings"},
         "experiment": {"cli"},
+        "launch": {"cli", "experiment", "callbacks", "models"},
         "report": {"cli", "experiment", "callbacks", "models", "module", "metrics", "data", "settings", "records"},
         "settings": {"cli", "experiment", "callbacks", "models", "module", "metrics", "data"},
         "checkpoints": {"cli", "experiment", "callbacks", "models", "metrics", "data"},

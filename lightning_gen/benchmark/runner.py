@@ -304,7 +304,7 @@ def _measure(row: Row) -> float:
     import pytorch_lightning as pl
     import torch
 
-    from lightning_gen import execution, experiment
+    from lightning_gen import execution, experiment, launch
     from lightning_gen.data.module import RunData
 
     settings = copy.deepcopy(row.settings)  # building a model settles it, and the row's fingerprint is of what it was
@@ -322,7 +322,7 @@ def _measure(row: Row) -> float:
             "accelerator": values["trainer"]["accelerator"] if torch.cuda.is_available() else "cpu",
             "precision": values["trainer"]["precision"] or execution.fast_precision("cpu"),
         }
-        with experiment.quiet():
+        with launch.quiet():
             trainer = pl.Trainer(
                 **options,
                 devices=1,

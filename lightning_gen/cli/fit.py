@@ -86,7 +86,7 @@ def command(
         click.echo(resolved.to_yaml(), nl=False)
         return
 
-    from lightning_gen import experiment  # torch and Lightning from here on
+    from lightning_gen import experiment, launch, rundir  # torch and Lightning from here on
 
     processes = max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
     if resume is None and out is None and "LGEN_RUN" not in os.environ and processes > 1:
@@ -95,7 +95,7 @@ def command(
     began = time.monotonic()
     with contextlib.ExitStack() as claimed:
         if resume is None and not (out or os.environ.get("LGEN_RUN")):
-            folder = claimed.enter_context(experiment.free_directory(resolved))
+            folder = claimed.enter_context(rundir.free_directory(f"{resolved.model}-{resolved.data}"))
             # processes that Lightning starts for further devices run this same command and must find the same folder
             os.environ["LGEN_RUN"] = str(folder)
             claimed.callback(os.environ.pop, "LGEN_RUN", None)
@@ -104,7 +104,7 @@ def command(
         finished = experiment.fit(
             resolved, folder, resume=resume is not None, say=_warn if quiet else click.echo, show_progress=not quiet
         )
-    if not experiment.is_first_process():
+    if not launch.is_first_process():
         return
     if finished.interrupted:
         if finished.saved:

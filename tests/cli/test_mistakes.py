@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 from PIL import Image
 
-from lightning_gen import experiment, loggers, settings
+from lightning_gen import launch, loggers, rundir
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
 
@@ -328,8 +328,7 @@ def test_a_mistake_does_not_block_the_folder_it_was_made_in(monkeypatch: pytest.
 
 
 def test_runs_that_start_together_take_two_numbers() -> None:
-    resolved = settings.resolve(model="dcgan")
-    with experiment.free_directory(resolved) as first, experiment.free_directory(resolved) as second:
+    with rundir.free_directory("dcgan-shapes") as first, rundir.free_directory("dcgan-shapes") as second:
         assert [path.name for path in (first, second)] == ["dcgan-shapes-1", "dcgan-shapes-2"]
         (second / "run.yaml").touch()
     assert list(everything()) == ["runs", "runs/dcgan-shapes-2", "runs/dcgan-shapes-2/run.yaml"]
@@ -417,7 +416,7 @@ def test_an_allocation_of_one_process_is_no_launcher_of_several(name: str, monke
 
 
 def test_the_first_process_alone_writes_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "is_first_process", lambda: False)
+    monkeypatch.setattr(launch, "is_first_process", lambda: False)
     succeed("fit", *TINY, "--out", "run")
     assert not Path("run/run.yaml").exists()
 

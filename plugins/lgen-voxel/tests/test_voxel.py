@@ -16,7 +16,7 @@ from lgen_voxel.gan import VoxelGAN
 from lgen_voxel.vae_gan import VoxelVAEGAN
 from lgen_voxel.voxels import Voxels
 
-from lightning_gen import experiment, images, volumes
+from lightning_gen import images, launch, volumes
 from lightning_gen.data.module import RunData
 from lightning_gen.errors import UserError
 from lightning_gen.testing import check_model
@@ -81,7 +81,7 @@ def test_the_discriminator_waits_while_it_was_too_accurate() -> None:
 
 
 def one_step(model: VoxelGAN) -> None:
-    with experiment.quiet():
+    with launch.quiet():
         trainer = pl.Trainer(
             accelerator="cpu",
             devices=1,
