@@ -217,7 +217,7 @@ def _told(row: Row) -> dict[str, Any]:
 
 
 def _history(run: Path) -> tuple[list[dict[str, float]], float]:
-    """The scores during training, and the median of images per second."""
+    """The scores during training, and how many images a second it took."""
     path = run / "metrics.jsonl"
     if not path.is_file():
         return [], 0.0
@@ -278,8 +278,13 @@ def _is_scored(suite: Suite, row: Row, result: ResultRow, measures: Set[tuple[st
     return split is None or {passport.split for passport in passports} <= same
 
 
+def untrained(row: Row, place: Place) -> float:
+    """The share of the row's budget that no checkpoint of it holds: 0 where only scores are missing."""
+    return max(0.0, 1 - _images_trained(place.run(row)) / (row.settings.values["kimg"] * 1000))
+
+
 def forecast(row: Row, done: Sequence[ResultRow]) -> float:
-    """Seconds that training the row will take: from lines of the same entry on a machine like this one, else from
+    """Seconds that all of a row's training takes: from lines of the same entry on a machine like this one, else from
     steps taken now at three points of the budget (a growing network is slower at its end).
 
     Raises:

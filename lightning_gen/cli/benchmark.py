@@ -100,12 +100,12 @@ def run(
 
     done = results.read(file)
     pending = left()
+    place = runner.Place(Path(runs) / plan.name, Path(out) / plan.name)
     if not quiet:
         click.echo(f"suite {plan.name}: {len(rows)} rows, {len(rows) - len(pending)} done")
-        _forecast(runner, pending, done)
+        _forecast(runner, pending, done, place)
     if only_forecast:
         return
-    place = runner.Place(Path(runs) / plan.name, Path(out) / plan.name)
     try:
         for result in runner.LAUNCHERS[launcher](plan, pending, place, device):
             results.append(file, result)
@@ -130,8 +130,8 @@ def _interrupted(rows: list[Any], left: list[Any]) -> str:
     return f"interrupted, {of}: the same command goes on from there"
 
 
-def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> None:
-    """Print the time that each entry takes, and all together."""
+def _forecast(runner: Any, pending: list[Any], done: list[Any], place: Any) -> None:
+    """Print the time that each entry takes, and what is left of all together."""
     seconds = {}
     for row in pending:
         if row.entry not in seconds:
@@ -144,7 +144,7 @@ def _forecast(runner: Any, pending: list[Any], done: list[Any]) -> None:
             kimg = row.settings.values["kimg"]
             click.echo(f"  {row.entry:20} {_duration(seconds[row.entry])} a row ({kimg:g} kimg)")
     if pending:
-        total = _duration(sum(seconds[row.entry] for row in pending))
+        total = _duration(sum(seconds[row.entry] * runner.untrained(row, place) for row in pending))
         click.echo(f"training takes about {total} in all here; sampling and scores come on top")
 
 

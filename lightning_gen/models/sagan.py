@@ -28,7 +28,7 @@ from lightning_gen.resnet import (
 
 
 class Layout(NamedTuple):
-    """The networks of one resolution; feature maps count in units of `width`."""
+    """The networks of one resolution; feature maps count in units of `width` and `discriminator_width`."""
 
     generator: tuple[int, ...]
     """Feature maps that go into each block, the first at 4x4 pixels, and out of the last."""
@@ -111,8 +111,9 @@ class SAGAN(GenerativeModule):
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.
         num_classes: Number of labels; the data says it.
         latent_dim: Length of the latent vector.
-        width: Feature maps in the unit of the layouts: at 128 pixels those of the layers nearest the image, at 32 a
-            quarter of the generator's and half of the discriminator's.
+        width: The generator's feature maps in the unit of the layouts: at 128 pixels those of the layers nearest the image,
+            at 32 a quarter of each layer's.
+        discriminator_width: The same for the discriminator; at 32 pixels half of each layer's.
         lr: Learning rate of the generator.
         discriminator_lr: Learning rate of the discriminator: two time-scales (section 4.2).
         betas: Adam's decay rates.
@@ -129,7 +130,8 @@ class SAGAN(GenerativeModule):
         "quick": {
             "image_shape": (3, 32, 32),
             "latent_dim": 16,
-            "width": 8,
+            "width": 4,
+            "discriminator_width": 12,
             "lr": 2e-3,
             "discriminator_lr": 2e-3,
             "betas": (0.0, 0.99),
@@ -150,6 +152,7 @@ class SAGAN(GenerativeModule):
         num_classes: NonNegativeInt = 10,
         latent_dim: PositiveInt = 128,
         width: PositiveInt = 64,
+        discriminator_width: PositiveInt = 64,
         lr: PositiveFloat = 1e-4,
         discriminator_lr: PositiveFloat = 4e-4,
         betas: tuple[Decay, Decay] = (0.0, 0.9),
@@ -171,7 +174,7 @@ class SAGAN(GenerativeModule):
         layout = LAYOUTS[resolution]
         make = spectral_glorot if spectral_norm else glorot
         self.generator = Generator(latent_dim, layout, width, num_classes, channels, make)
-        self.discriminator = Discriminator(layout, width, num_classes, channels, make)
+        self.discriminator = Discriminator(layout, discriminator_width, num_classes, channels, make)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -64,6 +64,9 @@ def test_a_suite_ends_with_a_leaderboard_of_its_rows(tmp_path: Path) -> None:
     again = lgen("run", tmp_path / "small.yaml", "--out", out, "--runs", tmp_path / "runs")
     assert "1 rows, 1 done" in again.output
     assert len((out / "small.jsonl").read_text().splitlines()) == 1
+    (out / "small.jsonl").unlink()
+    unscored = lgen("run", tmp_path / "small.yaml", "--out", out, "--runs", tmp_path / "runs", "--forecast")
+    assert "training takes about 0 s in all" in unscored.output  # only its scores are missing
 
 
 TRANSLATIONS = """
