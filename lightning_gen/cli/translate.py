@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,24 +78,26 @@ def command(
     group = _group(to, name, origin.get("class_names", []) if model.translates and model.num_classes else [])
     view = model.views["ab".index(direction[0])]
     translator = translate.Translator(model, view, tile, overlap, group, **generate)
-    files = _files(given)
+    beside = Path(sheet).expanduser() if sheet else None
+    if beside is not None and beside.is_dir():
+        raise UserError(f"--sheet {sheet} is a folder: name a file")
+    number, files = _files(given)
     pictures = _pictures(files, name, (model.image_shape if model.restores else model.input_shape)[0])
     shown: list[Any] = []
     with _all_or_none(Path(out).expanduser()) as folder:
         translated = translate.in_batches(pictures, translator, batch_size)
-        for stem, before, after in track(
-            translated, "translating", total=len(files), transient=True, disable=len(files) < 2
-        ):
+        for stem, before, after in track(translated, "translating", total=number, transient=True, disable=number < 2):
             images.save_png(after, folder / f"{stem}.png")
-            if sheet and len(shown) < 2 * SHOWN:
+            if beside and len(shown) < 2 * SHOWN:
                 shown += [before, after]
-    click.echo(f"{len(files)} picture{'s' * (len(files) != 1)} in {out}")
-    if sheet:
-        try:
-            images.save_png(images.contact_sheet(shown, columns=2 * (1 if len(shown) <= 16 else 2)), Path(sheet))
-        except OSError as reason:
-            raise UserError(f"cannot write {sheet}: {reason.strerror}") from reason
-        click.echo(sheet)
+        if beside:
+            try:
+                images.save_png(images.contact_sheet(shown, columns=2 * (1 if len(shown) <= 16 else 2)), beside)
+            except OSError as reason:
+                raise UserError(f"cannot write --sheet {sheet}: {reason.strerror}") from reason
+    click.echo(f"{number} picture{'s' * (number != 1)} in {out}")
+    if beside:
+        click.echo(beside)
 
 
 SHOWN = 32
@@ -121,15 +125,15 @@ def _group(to: str | None, model: str, groups: Sequence[str]) -> int | None:
     return groups.index(to)
 
 
-def _files(given: str) -> dict[str, Any]:
-    """Name without suffix to content of every picture; of one file that file."""
+def _files(given: str) -> tuple[int, Iterator[tuple[str, Any]]]:
+    """How many pictures there are, and the name without suffix and the content of each; of one file that file."""
     from lightning_gen.data import archive, pictures
     from lightning_gen.errors import UserError
 
     path = Path(given).expanduser()
     if path.is_file() and pictures.is_image(path.name):
-        return {path.stem: path.read_bytes}
-    try:
+        return 1, iter([(path.stem, path.read_bytes)])
+    with _said_of_input():
         files = archive.open_root(given)
         paths = [name for name in files.paths() if pictures.is_image(name)]
         if not paths:
@@ -140,12 +144,28 @@ def _files(given: str) -> dict[str, Any]:
             if stem in first:
                 raise UserError(f"--input {given}: {first[stem]} and {name} would both become {stem}.png")
             first[stem] = name
-        return {names[name]: load for name, load in files.read(paths)}
+    return len(paths), _contents(files, names)
+
+
+def _contents(files: Any, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """One after the other: the pictures of an archive may be more than memory holds."""
+    with _said_of_input():
+        for name, load in files.read(names):
+            yield names[name], load
+
+
+@contextmanager
+def _said_of_input() -> Iterator[None]:
+    """What is said of a data source's root is said of --input."""
+    from lightning_gen.errors import UserError
+
+    try:
+        yield
     except UserError as reason:
         raise UserError(str(reason).replace("--data.root", "--input")) from reason
 
 
-def _pictures(files: dict[str, Any], model: str, channels: int) -> Iterator[tuple[str, Any]]:
+def _pictures(files: Iterator[tuple[str, Any]], model: str, channels: int) -> Iterator[tuple[str, Any]]:
     """Name and pixels (C, H, W) uint8 of each."""
     import torch
 
@@ -153,7 +173,7 @@ def _pictures(files: dict[str, Any], model: str, channels: int) -> Iterator[tupl
     from lightning_gen.errors import UserError
 
     with pictures.quiet():
-        for stem, load in files.items():
+        for stem, load in files:
             try:
                 data = load()
                 grey = pictures.is_grey(data)
@@ -171,8 +191,12 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
     """A folder beside the wanted one; what was written there is moved when everything went well, else removed."""
 
     def __init__(self, out: Path):
+        from lightning_gen.errors import UserError
+
         self._out = out
         whole = Path(os.path.abspath(out))  # `.` has no name
+        if not whole.name:
+            raise UserError(f"--out {out}: name a folder in it")
         self._unfinished = whole.with_name(f".{whole.name}.{os.getpid()}")
 
     def __enter__(self) -> Path:
@@ -193,9 +217,10 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
 
         try:
             if kind is None:
-                for path in sorted(self._unfinished.rglob("*.png")):
-                    place = self._out / path.relative_to(self._unfinished)
-                    place.parent.mkdir(parents=True, exist_ok=True)
+                paths = sorted(self._unfinished.rglob("*.png"))
+                places = [self._out / path.relative_to(self._unfinished) for path in paths]
+                self._make_room(places)
+                for path, place in zip(paths, places, strict=True):
                     os.replace(path, place)
         except OSError as failure:
             raise UserError(f"cannot write to --out {self._out}: {failure.strerror}") from failure
@@ -204,3 +229,17 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
             files.remove_empty(self._made[1:])
         if isinstance(reason, OSError):
             raise UserError(f"cannot write to --out {self._out}: {reason.strerror}") from reason
+
+    def _make_room(self, places: Sequence[Path]) -> None:
+        """The folders of all pictures, or an error before the first of them is in its place."""
+        from lightning_gen import files
+
+        made: list[Path] = []
+        try:
+            for place in places:
+                made[:0] = files.make_folder(place.parent)
+                if place.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, f"{place} is a folder")
+        except OSError:
+            files.remove_empty(made)
+            raise

@@ -11,6 +11,7 @@ import os
 import posixpath
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -26,8 +27,15 @@ from lightning_gen.errors import UserError
 
 TAR = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 KNOWN = ".zip, .tar, .tar.xz, .tar.gz, .tgz or .tar.bz2"
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, NotImplementedError, OSError)
-"""What the standard library raises on a damaged archive, between them (gzip and bz2 raise OSError)."""
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, struct.error),
+    *(EOFError, NotImplementedError, OSError, ValueError, IndexError),
+)
+"""What the standard library raises on a damaged archive, between them (gzip and bz2 raise OSError, names that are no
+UTF-8 a ValueError, empty ones an IndexError)."""
+
+NOWHERE = -1
+"""The place of an image that is a link to what the archive does not hold."""
 
 KEEP = 256 * 2**20
 """Bytes of images that may be held while a tar is listed."""
@@ -185,22 +193,19 @@ class Archive(Files):
             links: dict[str, str] = {}
             for place, name, target in self._members():
                 path = self._inside(name, name)
+                places.pop(path, None)
+                links.pop(path, None)
                 if target is not None:
                     links[path] = self._inside(target, name)
                 else:
                     places[path] = place
-            for path, target in links.items():
-                for _ in range(8):  # a link to a link; a circle ends too
-                    target = links.get(target, target)
-                if target in places:
-                    places[path] = places[target]
-            self._places = {path: place for path, place in places.items() if not _hidden(path)}
+            self._places = {path: place for path, place in _followed(places, links).items() if not _hidden(path)}
         return self._places
 
     def _inside(self, name: str, member: str) -> str:
         """`name` without "./"; refused where it leads out of the archive."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
+        if name.startswith("/") or re.match(r"[A-Za-z]:/", name) or ".." in parts:
             raise UserError(f"--data.root {self.root}: refused, its member {member!r} leads out of the archive")
         return "/".join(parts)
 
@@ -212,11 +217,19 @@ class Archive(Files):
             words = "it is no tar archive"
         raise UserError(f"--data.root {self.root}: the archive is damaged or incomplete ({words})") from reason
 
-    def _wanted(self, paths: Iterable[str]) -> dict[int, list[str]]:
+    def read(self, paths: Iterable[str]) -> Iterator[tuple[str, Load]]:
+        """In the order of the archive; links that lead nowhere first."""
         wanted: dict[int, list[str]] = {}
         for path in paths:
             wanted.setdefault(self._where()[path], []).append(path)
-        return wanted
+        for path in wanted.pop(NOWHERE, ()):
+            yield path, _leads_nowhere
+        if wanted:
+            yield from self._read(wanted)
+
+    @abstractmethod
+    def _read(self, wanted: dict[int, list[str]]) -> Iterator[tuple[str, Load]]:
+        """The members at these places, each under all of its paths."""
 
     @abstractmethod
     def _members(self) -> Iterator[tuple[int, str, str | None]]:
@@ -273,9 +286,7 @@ class Zip(Archive):
         except DAMAGE as reason:
             self._damaged(reason)
 
-    def read(self, paths: Iterable[str]) -> Iterator[tuple[str, Load]]:
-        """In the order of the archive."""
-        wanted = self._wanted(paths)
+    def _read(self, wanted: dict[int, list[str]]) -> Iterator[tuple[str, Load]]:
         try:
             archive = zipfile.ZipFile(self._path)  # closes itself after the last of the loads, which outlive this loop
         except DAMAGE as reason:
@@ -319,9 +330,8 @@ class Tar(Archive):
         except DAMAGE as reason:
             self._damaged(reason)
 
-    def read(self, paths: Iterable[str]) -> Iterator[tuple[str, Load]]:
-        """What was kept, then the rest in the order of the archive."""
-        wanted = self._wanted(paths)
+    def _read(self, wanted: dict[int, list[str]]) -> Iterator[tuple[str, Load]]:
+        """What was kept, then the rest."""
         for place in sorted(self._kept.keys() & wanted.keys()):
             for path in wanted.pop(place):
                 yield path, partial(self._load, self._kept[place], 0)
@@ -366,6 +376,29 @@ class _StrictInfo(tarfile.TarInfo):
 
 def _hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def _followed(places: dict[str, int], links: dict[str, str]) -> dict[str, int]:
+    """`places`, and what is found through links: files, and all files of folders, as in what would be unpacked."""
+    files, folders = dict(places), {}
+    for path, target in links.items():
+        for _ in range(8):  # a link to a link; a circle ends too
+            target = links.get(target, target)
+        if target in places:
+            files[path] = places[target]
+        elif not path.startswith(f"{target}/"):  # else a link to a folder that it lies in
+            folders[path] = f"{target}/"
+    found = dict(files)
+    for path, folder in folders.items():
+        below = [file for file in files if file.startswith(folder)]
+        found |= {f"{path}/{file.removeprefix(folder)}": files[file] for file in below}
+        if not below and is_image(path):
+            found[path] = NOWHERE
+    return found
+
+
+def _leads_nowhere() -> bytes:
+    raise FileNotFoundError("a link to what the archive does not hold")
 
 
 def _beside(name: str, target: str) -> str:

@@ -33,7 +33,10 @@ from lightning_gen.errors import UserError
 from lightning_gen.files import write
 
 TASK = 64
-"""Images that one thread decodes at a time: small ones cost less than handing them over."""
+"""Images that one thread decodes at a time, at most: small ones cost less than handing them over."""
+
+HANDED = 2e-2
+"""Seconds of decoding that are handed to a thread at a time: of large images, few are read ahead into memory."""
 
 QUICK = 2e-4
 """Seconds for an image below which a second thread only waits for the interpreter: 28 pixels a side take half of it,
@@ -129,18 +132,29 @@ class Shelf:
             return None
         return found if complete else None
 
-    def remembered(self, place: str, signature: str) -> str | None:
-        """The key that `place` had when its files had this signature."""
+    def remembered(self, place: str, signature: str) -> Prepared | None:
+        """The set that `place` had when its files had this signature, with the notes of then."""
         try:
             entry = json.loads((self._folder / f"{place}.place.json").read_text())
-            return entry["key"] if entry["signature"] == signature else None
+            return self._noted(entry["key"], entry["notes"]) if entry["signature"] == signature else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def remember(self, place: str, signature: str, key: str) -> None:
-        """Note that the files at `place`, being as `signature` says, have the set of this key."""
+    def remember(self, place: str, signature: str, key: str, notes: list[str]) -> Prepared:
+        """Note that the files at `place`, being as `signature` says, have the set of this key, and what else there is
+        to say of them: files of one content may lie among others. Gives the set."""
         with saying_where(self._folder):
-            write(self._folder / f"{place}.place.json", json.dumps({"signature": signature, "key": key}))
+            entry = {"signature": signature, "key": key, "notes": notes}
+            write(self._folder / f"{place}.place.json", json.dumps(entry))
+        found = self._noted(key, notes)
+        assert found is not None
+        return found
+
+    def _noted(self, key: str, notes: list[str]) -> Prepared | None:
+        found = self.find(key)
+        if found is not None:
+            found.about["notes"] = [*notes, *found.about["notes"]]
+        return found
 
     def keep(
         self, key: str, shape: tuple[int, int, int, int], labels: np.ndarray, classes: int, fill: Fill
@@ -205,7 +219,7 @@ def decode_all(
                 if not skip:
                     raise UserError(
                         f"--data.root {files.root}: the image {path} cannot be read ({pixels})\n"
-                        "`--data.on_error skip` leaves out what cannot be read"
+                        "`--data.on_error skip` of --data folder leaves out what cannot be read"
                     )
                 failures[path] = pixels
                 continue
@@ -216,15 +230,16 @@ def decode_all(
         advance(len(outcomes))
 
     with pictures.quiet(), _progress(f"preparing {files.root}", len(paths)) as advance:
-        tasks = _in_tasks(files.read(paths))
-        first = next(tasks, [])
+        loads = files.read(paths)
+        first = list(itertools.islice(loads, TASK // 8))
         began = time.perf_counter()
         finish(_decode_some(first, resolution, channels, decode))
-        threads = 1 if time.perf_counter() - began < QUICK * len(first) else os.cpu_count() or 1
+        each = (time.perf_counter() - began) / max(1, len(first))
+        threads = 1 if each < QUICK else os.cpu_count() or 1
         pool = ThreadPoolExecutor(threads)
         waiting: list[Future[list[Outcome]]] = []
         try:
-            for task in tasks:
+            for task in _in_tasks(loads, min(TASK, max(1, int(HANDED / each)))):
                 waiting.append(pool.submit(_decode_some, task, resolution, channels, decode))
                 if len(waiting) > 2 * threads:  # what was read ahead is held in memory
                     finish(waiting.pop(0).result())
@@ -235,8 +250,8 @@ def decode_all(
     return good, changes, failures
 
 
-def _in_tasks(loads: Iterator[tuple[str, Load]]) -> Iterator[list[tuple[str, Load]]]:
-    while task := list(itertools.islice(loads, TASK)):
+def _in_tasks(loads: Iterator[tuple[str, Load]], size: int) -> Iterator[list[tuple[str, Load]]]:
+    while task := list(itertools.islice(loads, size)):
         yield task
 
 

@@ -31,7 +31,7 @@ SPLITS = ("train", "val", "valid", "validation", "test")
 SAME = ("val", "valid", "validation")
 """Names of one split: whichever is asked for, the one that is there is meant."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the rules of `arrange`; part of the cache key."""
 
 
@@ -146,10 +146,10 @@ def prepare(
         how.append(decode.__name__)
     shelf = cache.Shelf(cache.cache_folder() / "images")
     place = cache.key_of(os.path.realpath(Path(root).expanduser()), *how)
-    if found := shelf.find(shelf.remembered(place, files.signature)):
+    if found := shelf.remembered(place, files.signature):
         return found
     with shelf.locked(place):  # of several processes that start together, one reads the files
-        if found := shelf.find(shelf.remembered(place, files.signature)):
+        if found := shelf.remembered(place, files.signature):
             return found
         arranged = arrange(files.paths(), root, split, is_archive=files.is_archive)
         key = cache.key_of(files.digest(arranged.paths), arranged.class_names, *how)
@@ -159,8 +159,7 @@ def prepare(
             classes = max(1, len(arranged.class_names))
             fill = partial(_fill, files, arranged, on_error == "skip", decode)
             found = shelf.keep(key, shape, np.array(arranged.labels), classes, fill)
-        shelf.remember(place, files.signature, key)
-        return found
+        return shelf.remember(place, files.signature, key, arranged.notes)
 
 
 def _fill(
@@ -171,7 +170,7 @@ def _fill(
         raise UserError(f"--data.root {files.root}: none of its {len(good)} images can be read")
     if archive.open_root(files.root).signature != files.signature:
         raise UserError(f"--data.root {files.root} changed while it was read: start again when it is complete")
-    notes = arranged.notes + [pictures.CHANGES[change].format(_count(n, "image")) for change, n in changes.items() if n]
+    notes = [pictures.CHANGES[change].format(_count(n, "image")) for change, n in changes.items() if n]
     if failures:
         reasons = [f"{path} ({why})" for path, why in sorted(failures.items())]
         notes.append(f"{_count(len(failures), 'unreadable image')} skipped: {_some(reasons)}")
@@ -224,6 +223,8 @@ def arrange(paths: Iterable[str], root: str, split: str, *, is_archive: bool = F
         labels = _classes(top, where, notes)
         return _as_rows(labels, list(labels), "all", notes)
     _refuse_class_named_as_split(splits, top, where)
+    if len({name.lower() for name in splits}) < len(splits):
+        raise UserError(f"--data.root {root}: {where(top)} has two folders for one split ({', '.join(sorted(splits))})")
     if name := _chosen(splits, split):
         beside = sorted(set(top.folders) - set(splits))
         if beside:
@@ -235,7 +236,10 @@ def arrange(paths: Iterable[str], root: str, split: str, *, is_archive: bool = F
             level = _unwrapped(level, where, notes)
         labels = _classes(level, where, notes)
         # so that a class that the test split lacks does not shift the labels of the others
-        numbering = sorted(known) if known.issuperset(labels) else list(labels)
+        unknown = [name for name in labels if name not in known]
+        if known and unknown and unknown != [""]:
+            notes.append(f"classes that train does not have, numbered behind its own: {_some(unknown)}")
+        numbering = [*sorted(known), *unknown]
         return _as_rows(labels, numbering, name.lower(), notes)
     raise UserError(f"--data.split {split}: {where(top)} has no such split (it has {', '.join(sorted(splits))})")
 
@@ -360,8 +364,9 @@ def _as_rows(labels: dict[str, list[str]], class_names: Sequence[str], split: st
         images = labels[""]
         return Arranged(images, [0] * len(images), [], split, notes)
     number = {name: label for label, name in enumerate(class_names)}
-    paths = [path for images in labels.values() for path in images]
-    rising = [number[name] for name, images in labels.items() for _ in images]
+    ordered = sorted(labels, key=number.__getitem__)
+    paths = [path for name in ordered for path in labels[name]]
+    rising = [number[name] for name in ordered for _ in labels[name]]
     return Arranged(paths, rising, list(class_names), split, notes)
 
 

@@ -9,7 +9,7 @@ from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """File names, in any case, that are taken for images."""
@@ -22,6 +22,17 @@ LARGEST_FILE = 512 * 2**20
 
 RECIPE = f"1: EXIF orientation, 16 bit / 257, white behind alpha, centre square, Lanczos; Pillow {PIL.__version__}"
 """Names everything here that changes pixels; part of every cache key. Count it up when `decode` changes."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings pixels upright for a value of EXIF's orientation."""
 
 CHANGES = {
     "first": "{} with several frames: the first is used",
@@ -96,16 +107,17 @@ def _whole(data: bytes, channels: int) -> tuple[Image.Image, list[str]]:
     changes: list[str] = []
     image: Image.Image
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        # a phone's MPO holds a preview behind the picture, nothing that a user would call a frame
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            changes.append("first")
-        if _turned(image):
+        if _orientation(image) in TURNS:
             changes.append("rotated")
-            ImageOps.exif_transpose(image, in_place=True)
         image.load()
+        turn = TURNS.get(_orientation(image))  # a TIFF has turned itself while it was loaded, and says so
+        if _has_more_frames(image, data):
+            changes.append("first")
         image = _eight_bits(image, changes)
         image = _opaque(image, changes)
-        return _channels(image, channels, changes), changes
+        image = _channels(image, channels, changes)
+        # by hand: Pillow's `exif_transpose` also writes all metadata again, and fails where some of it is odd
+        return image if turn is None else image.transpose(turn), changes
 
 
 def size(load: Callable[[], bytes]) -> tuple[int, int] | None:
@@ -127,11 +139,23 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _turned(image: Image.Image) -> bool:
+def _has_more_frames(image: Image.Image, data: bytes) -> bool:
+    """Whether the file holds more than its first frame, which is not a reason to refuse it where they are damaged."""
+    if image.format not in ("GIF", "TIFF"):
+        # a phone's MPO holds a preview behind the picture, nothing that a user would call a frame
+        return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    with Image.open(io.BytesIO(data), formats=FORMATS) as again:  # for these, counting means moving on in the file
+        try:
+            return again.n_frames > 1  # type: ignore[attr-defined]
+        except Exception:  # decoders raise whatever they like on damaged bytes
+            return True
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(0x0112, 1) in range(2, 9)
+        return int(image.getexif().get(0x0112, 1))
     except Exception:  # damaged metadata of any kind says nothing against the pixels
-        return False
+        return 1
 
 
 def _eight_bits(image: Image.Image, changes: list[str]) -> Image.Image:

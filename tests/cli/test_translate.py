@@ -260,6 +260,17 @@ def test_mistakes_are_named_and_leave_nothing(tmp_path: Path) -> None:
     assert "no pictures in it" in mistake(tmp_path, "translate", cycle, "--input", tmp_path / "empty", *to)
     assert "there is no picture, folder or archive" in mistake(tmp_path, "translate", cycle, "--input", "none", *to)
     assert "there is no run or checkpoint" in mistake(tmp_path, "translate", "none", "--input", given, *to)
+    paint(tmp_path / "deep" / "a.png", 16, 16)
+    paint(tmp_path / "deep" / "b" / "c.png", 16, 16)
+    deep = ("translate", cycle, "--input", tmp_path / "deep", "--out")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "b").touch()  # where a folder shall be
+    assert "cannot write to --out" in mistake(tmp_path, *deep, tmp_path / "taken")
+    (tmp_path / "held" / "b" / "c.png").mkdir(parents=True)
+    assert "c.png is a folder" in mistake(tmp_path, *deep, tmp_path / "held")
+    assert "is a folder: name a file" in mistake(tmp_path, *deep, out, "--sheet", tmp_path / "taken")
+    assert "cannot write --sheet" in mistake(tmp_path, *deep, out, "--sheet", tmp_path / "taken" / "b" / "sheet.png")
+    assert mistake(tmp_path, *deep, "/") == "--out /: name a folder in it"
     (tmp_path / "in" / "11.png").write_bytes(b"no picture")
     assert "the picture 11 cannot be read" in mistake(
         tmp_path, "translate", cycle, "--input", given, *to, "--batch-size", 2

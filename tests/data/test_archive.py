@@ -120,9 +120,24 @@ def test_links_inside_a_tar_have_the_content_they_lead_to(tmp_path: Path):
         packed.addfile(link("b/soft.png", "../a/1.png"))
         packed.addfile(link("b/hard.png", "a/1.png", tarfile.LNKTYPE))
         packed.addfile(link("b/chain.png", "soft.png"))
-        packed.addfile(link("b/nowhere.png", "gone.png"))
-        packed.addfile(link("b/circle.png", "circle.png"))
-    assert contents(root) == {"a/1.png": b"one", "b/chain.png": b"one", "b/hard.png": b"one", "b/soft.png": b"one"}
+        packed.addfile(link("c", "b"))
+        packed.addfile(link("a/up", "../a"))
+    linked = [f"{folder}/{name}.png" for folder in "bc" for name in ("chain", "hard", "soft")]
+    assert contents(root) == dict.fromkeys(["a/1.png", *linked], b"one")
+
+
+def test_an_image_that_is_a_link_to_nothing_cannot_be_read(tmp_path: Path):
+    root = pack({"a/1.png": b"one"}, tmp_path, "tar")
+    with tarfile.open(root, "a") as packed:
+        for name, target in (("gone.png", "nowhere.png"), ("circle.png", "circle.png"), ("notes.txt", "nowhere.txt")):
+            packed.addfile(link(f"b/{name}", target))
+    files = archive.open_root(str(root))
+    assert files.paths() == ["a/1.png", "b/circle.png", "b/gone.png"]
+    loads = dict(files.read(files.paths()))
+    assert loads["a/1.png"]() == b"one"
+    for name in ("gone", "circle"):
+        with pytest.raises(FileNotFoundError):
+            loads[f"b/{name}.png"]()
 
 
 def test_links_of_a_zip(tmp_path: Path):
@@ -158,7 +173,10 @@ def test_the_last_of_two_members_with_one_name_counts(tmp_path: Path):
         member = tarfile.TarInfo("a/1.png")
         member.size = 3
         packed.addfile(member, io.BytesIO(b"new"))
-    assert contents(root) == {"a/1.png": b"new"}
+        packed.addfile(link("b/1.png", "../a/1.png"))
+        member.name = "b/1.png"
+        packed.addfile(member, io.BytesIO(b"own"))
+    assert contents(root) == {"a/1.png": b"new", "b/1.png": b"own"}
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
@@ -184,6 +202,21 @@ def test_damage_between_two_members_of_a_tar_is_not_its_end(tmp_path: Path):
     content[2048:2100] = os.urandom(52)  # the header of the third member
     root.write_bytes(content)
     with pytest.raises(UserError, match="at byte 2048"):
+        archive.open_root(str(root)).paths()
+
+
+@pytest.mark.parametrize("name", ["é.png", "a.png"])
+def test_a_name_that_cannot_be_one_is_damage(tmp_path: Path, name: str):
+    root = pack({name: b"-"}, tmp_path, "zip")
+    wrong = b"\xe9\xe9" if name == "é.png" else b""
+    data = root.read_bytes()
+    if wrong:
+        data = data.replace(name[0].encode(), wrong)
+    else:  # a name of no bytes, in the table at the end
+        table = data.rindex(b"PK\x01\x02")
+        data = data[: table + 28] + b"\0\0" + data[table + 30 :]
+    root.write_bytes(data)
+    with pytest.raises(UserError, match="damaged or incomplete"):
         archive.open_root(str(root)).paths()
 
 

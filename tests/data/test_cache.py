@@ -149,8 +149,13 @@ def test_a_damaged_set_is_a_miss_and_made_anew(tmp_path: Path, damage: str):
 
 def test_a_place_is_remembered_by_its_signature(tmp_path: Path):
     shelf = cache.Shelf(tmp_path)
-    shelf.remember("place", "as it was", "k")
-    assert shelf.remembered("place", "as it was") == "k"
+    kept = shelf.keep("k", SHAPE, LABELS, 4, fill_all)
+    for place, note in (("place", "a file ignored"), ("other", "a lone folder")):
+        assert shelf.remember(place, "as it was", "k", [note]).about["notes"] == [note, "hello"]
+    found = shelf.remembered("place", "as it was")
+    assert found is not None
+    assert found.digest == kept.digest
+    assert found.about["notes"] == ["a file ignored", "hello"]  # what is said of one place is not said of another
     assert shelf.remembered("place", "changed") is None
     assert shelf.remembered("elsewhere", "as it was") is None
     (tmp_path / "place.place.json").write_text(json.dumps([]))
@@ -257,6 +262,31 @@ def test_exif_orientation_is_honoured(suffix: str):
     assert "rotated" in changes
     assert got[0, :, 10:].min() > 200
     assert got[0, :, :6].max() < 60
+
+
+def test_odd_metadata_says_nothing_against_a_picture():
+    image = Image.new("RGB", (16, 16), "black")
+    image.paste("white", (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x0128] = 2  # ResolutionUnit, whose type becomes text below
+    data = encoded(image, "jpg", exif=exif)
+    number = b"\x01\x28\x00\x03" if b"MM\x00*" in data else b"\x28\x01\x03\x00"
+    assert number in data
+    got, changes = pictures.decode(data.replace(number, number.replace(b"\x03", b"\x02")), 16, 1)
+    assert "rotated" in changes
+    assert got[0, :, 10:].min() > 200
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif"])
+def test_damage_behind_the_first_frame_does_not_matter(suffix: str):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
+    frames = [Image.fromarray(frame) for frame in noise]
+    data = encoded(frames[0], suffix, save_all=True, append_images=frames[1:])
+    whole, _ = pictures.decode(data, 64, 3)
+    cut, changes = pictures.decode(data[: len(data) * 6 // 10], 64, 3)
+    assert changes == ["first"]
+    np.testing.assert_array_equal(cut, whole)
 
 
 def test_the_resize_is_antialiased():

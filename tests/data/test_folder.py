@@ -117,6 +117,7 @@ def test_a_lone_folder_is_passed_through_and_said(tmp_path: Path):
         ),
         (["a/1.png", "b/deep/1.png"], "train", r"class folder set/b holds no images itself"),
         (["1.png", "a/1.png"], "train", r"set holds both images \(1\.png\) and folders of images \(a\)"),
+        (["train/a/1.png", "Train/a/2.png"], "train", r"set has two folders for one split \(Train, train\)"),
         (["train/1.png", "bus/1.png", "car/1.png"], "train", r"set/train may be a split or a class, beside bus, car"),
     ],
 )
@@ -241,7 +242,9 @@ def test_an_unreadable_image_stops_or_is_skipped(tmp_path: Path, cache_of_this_t
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 packed.addfile(member, io.BytesIO(content))
-    with pytest.raises(UserError, match=r"the image a/2\.png cannot be read \(.+\)\n`--data\.on_error skip`") as caught:
+    with pytest.raises(
+        UserError, match=r"the image a/2\.png cannot be read \(.+\)\n`--data\.on_error skip` of"
+    ) as caught:
         Folder(str(root), resolution=8)
     assert len(str(caught.value).splitlines()) == 2
     assert prepared(cache_of_this_test) == 0
@@ -342,6 +345,14 @@ def test_a_new_class_in_the_train_split_moves_the_labels_of_the_test_split(tmp_p
     source = Folder(str(root), resolution=8, split="test")
     assert source.class_names == ["A", "a", "b"]
     assert labels(source) == [1, 2]
+
+
+def test_a_class_that_train_lacks_does_not_shift_the_labels_of_the_others(tmp_path: Path):
+    root = folder(tmp_path / "set", "train/a/1.png", "train/c/1.png", "test/b/1.png", "test/c/1.png")
+    source = Folder(str(root), resolution=8, split="test")
+    assert source.class_names == ["a", "c", "b"]
+    assert labels(source) == [1, 2]
+    assert "classes that train does not have, numbered behind its own: b" in source.notes
 
 
 def test_files_that_change_while_they_are_read(
