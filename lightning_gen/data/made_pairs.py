@@ -8,6 +8,7 @@ training, where every epoch brings new ones.
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,8 +186,8 @@ class Denoise(MadePairs):
         split: str = "train",
         flip: bool = False,
     ):
-        if deviation <= 0:
-            raise UserError(f"--data.deviation {deviation:g}: more than 0")
+        if not 0 < deviation < math.inf:
+            raise UserError(f"--data.deviation {deviation:g}: more than 0, and finite")
         self.deviation = deviation
         super().__init__(_base(root, resolution, channels, split), f"noise of {deviation:g}", flip)
 
@@ -230,6 +231,8 @@ class SuperResolution(MadePairs):
         choice("kernel", kernel, get_args(Kernel))
         if factor not in (2, 4, 8):
             raise UserError(f"--data.factor {factor}: 2, 4 or 8")
+        if resolution < factor:
+            raise UserError(f"--data.resolution {resolution} is too small: the --data.factor {factor} or more")
         if resolution % factor:
             raise UserError(f"--data.resolution {resolution} is no multiple of --data.factor {factor}")
         side = side or (usual_side(root, split)[0] if root else resolution)

@@ -6,6 +6,7 @@ Without files `shapes` stands in: pairs are the same shape as an outline and fil
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -70,7 +71,7 @@ class Paired(Source):
 
     Args:
         root: Folder or archive of the pictures A; without `root_b`, of pictures that show A left and B right.
-        root_b: Folder or archive of the pictures B; each is called as its A, but for the suffix.
+        root_b: Folder or archive of the pictures B; each lies where its A does and is called as it, but for the suffix.
         direction: ab makes B from A; ba makes A from B.
         resolution: Width and height to which pictures are brought.
         source_channels: 3 for colour, 1 for grey, of the pictures that are started from.
@@ -79,7 +80,8 @@ class Paired(Source):
         flip: Mirror half of the pairs, each time anew, when training.
 
     Raises:
-        UserError: names without counterpart, a picture of odd width where two are side by side, and as `folder`.
+        UserError: names without counterpart or that two pictures have, a picture of odd width where two are side by
+            side, `root_b` alone, and as `folder`.
     """
 
     views = ("source", "target")
@@ -99,25 +101,35 @@ class Paired(Source):
         flip: bool = False,
     ):
         choice("direction", direction, get_args(Direction))
+        _refuse_b_alone(root, root_b)
+        for setting, number in (("source_channels", source_channels), ("channels", channels)):
+            if number not in (1, 3):
+                raise UserError(f"--data.{setting} {number}: 3 (colour) or 1 (grey)")
         self._swap = direction == "ba"
         self._flip = flip
         of_a, of_b = (channels, source_channels) if self._swap else (source_channels, channels)
         self._halves: cache.Prepared | None = None
+        self._partners: np.ndarray | None = None
         if not root:
             self._a: Source = Drawn(resolution, of_a, split, "outline")
             self._b: Source = Drawn(resolution, of_b, split, "filled")
             self.title, self.split = "shapes, outline and filled", split
         elif root_b:
-            _same_names(root, root_b, split)
+            self._partners = _partners(root, root_b, split)
             self._a = folder.Folder(root, resolution, of_a, split)
             self._b = folder.Folder(root_b, resolution, of_b, split)
             self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
         else:
             if channels != source_channels:
                 raise UserError("--data.source_channels: pictures side by side in one file have the same channels")
+            if resolution < 4:
+                raise UserError(f"--data.resolution {resolution} is too small: 4 or more")
             self._halves = folder.prepare(root, resolution, 2 * channels, split, "stop", pictures.side_by_side)
             self.title, self.split = f"{Path(root).name}, side by side", self._halves.about["split"]
-        self.notes = [note for part in (self._parts()) for note in getattr(part, "notes", [])]
+        if self._halves is not None:
+            self.notes = list(self._halves.about["notes"])
+        else:
+            self.notes = [note for part in self._parts() for note in getattr(part, "notes", [])]
         self.image_shape = (channels, resolution, resolution)
         self._source_channels = source_channels
         self.class_names = []
@@ -141,7 +153,8 @@ class Paired(Source):
     def read(self, indices: np.ndarray) -> Batch:
         """`source` and `target`, (B, C, R, R) uint8 each."""
         if self._halves is None:
-            a, b = (part.read(indices)["image"] for part in self._parts())
+            a = self._a.read(indices)["image"]
+            b = self._b.read(indices if self._partners is None else self._partners[indices])["image"]
         else:
             a, b = torch.from_numpy(self._halves.images[indices]).chunk(2, dim=1)
         source, target = (b, a) if self._swap else (a, b)
@@ -152,9 +165,10 @@ class Paired(Source):
         return self._a.truth(indices) if self.decodable else None
 
     def digest(self) -> str:
-        """Of both sides, and which is which."""
+        """Of both sides, which is which, and who is whose partner where the rows do not say it."""
         content = [self._halves.digest] if self._halves is not None else [part.digest() for part in self._parts()]
-        return _digest(*content, "ba" if self._swap else "ab")
+        order = [] if self._partners is None else map(str, self._partners)
+        return _digest(*content, "ba" if self._swap else "ab", *order)
 
     def augment(self, batch: Batch, chance: np.ndarray) -> Batch:
         """With `flip`, pairs are mirrored together."""
@@ -167,8 +181,8 @@ class Unpaired(Source):
     Without `root`: `shapes`, hatched as A and other shapes, filled, as B.
 
     Args:
-        root: Folder or archive of the pictures A; without `root_b`, one that holds folders trainA and trainB (testA and
-            testB with the split test), or A and B.
+        root: Folder or archive of the pictures A; without `root_b`, one that holds folders trainA and trainB or
+            train/A and train/B (testA and so on with the split test), or A and B alone, which have no splits.
         root_b: Folder or archive of the pictures B.
         resolution: Width and height to which pictures are brought.
         channels: 3 for colour, 1 for grey, of both.
@@ -176,7 +190,7 @@ class Unpaired(Source):
         flip: Mirror half of the pictures, each time anew, when training.
 
     Raises:
-        UserError: no such folders, and as `folder`.
+        UserError: no such folders or several of them, `root_b` alone, and as `folder`.
     """
 
     views = ("a", "b")
@@ -192,6 +206,7 @@ class Unpaired(Source):
         split: str = "train",
         flip: bool = False,
     ):
+        _refuse_b_alone(root, root_b)
         self._flip = flip
         self._a: Source
         self._b: Source
@@ -204,9 +219,9 @@ class Unpaired(Source):
             self._b = folder.Folder(root_b, resolution, channels, split)
             self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
         else:
-            sides = _two_folders(root, split)
+            *sides, self.split = _two_folders(root, split)
             self._a, self._b = (folder.Folder(side, resolution, channels) for side in sides)
-            self.title, self.split = Path(root).name, split
+            self.title = Path(root).name
         self.notes = [note for part in (self._a, self._b) for note in getattr(part, "notes", [])]
         self.image_shape = self._a.image_shape
         self.class_names = []
@@ -271,33 +286,62 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _same_names(root_a: str, root_b: str, split: str) -> None:
-    """Pairs are known by their names alone: one that is missing would shift all that follow."""
-    names = []
-    for root in (root_a, root_b):
-        files = archive.open_root(root)
-        paths = folder.arrange(files.paths(), root, split, is_archive=files.is_archive).paths
-        names.append({Path(path).with_suffix("").name: path for path in paths})
-    for ours, theirs, root in ((names[0], names[1], root_b), (names[1], names[0], root_a)):
-        if lonely := sorted(set(ours) - set(theirs)):
+def _refuse_b_alone(root: str, root_b: str) -> None:
+    """It would be left out without a word, and `shapes` drawn instead."""
+    if root_b and not root:
+        raise UserError(f"--data.root_b {root_b} needs --data.root, the pictures A")
+
+
+def _partners(root: str, root_b: str, split: str) -> np.ndarray | None:
+    """Which row of B each row of A belongs to, by their names alone; None where both have one order."""
+    a, b = _by_name("root", root, split), _by_name("root_b", root_b, split)
+    for ours, theirs, lacking in ((a, b, f"root_b {root_b}"), (b, a, f"root {root}")):
+        if lonely := sorted(ours.keys() - theirs.keys()):
             more = f" and of {len(lonely) - 1} more" if len(lonely) > 1 else ""
-            raise UserError(
-                f"--data.root {root} holds no counterpart of {ours[lonely[0]]}{more}: pairs have equal names"
-            )
+            raise UserError(f"--data.{lacking} holds no counterpart of {ours[lonely[0]]}{more}: pairs have equal names")
+    rows = {name: row for row, name in enumerate(b)}
+    return None if list(a) == list(b) else np.array([rows[name] for name in a])
 
 
-def _two_folders(root: str, split: str) -> tuple[str, str]:
-    """The folders of A and of B below `root`, or below the one folder that is all there."""
-    parents = {Path(path).parent.as_posix() for path in archive.open_root(root).paths() if pictures.is_image(path)}
-    for a, b in ((f"{split}A", f"{split}B"), ("A", "B"), ("a", "b")):
-        for above in sorted({str(Path(parent).parent) for parent in parents}):
-            sides = [Path(above, side).as_posix() for side in (a, b)]
-            if parents.issuperset(sides):
-                return f"{root}/{sides[0]}", f"{root}/{sides[1]}"
-    raise UserError(
-        f"--data.root {root}: neither {split}A and {split}B nor A and B in it; name the two folders with "
-        "--data.root and --data.root_b"
-    )
+def _by_name(setting: str, root: str, split: str) -> dict[str, str]:
+    """Name to path, in the order of the rows. A name is the path below the folder around all of them, which two sets
+    may call differently, without the suffix."""
+    files = archive.open_root(root)
+    paths = folder.arrange(files.paths(), root, split, is_archive=files.is_archive).paths
+    around = posixpath.commonpath([posixpath.dirname(path) for path in paths])
+    named: dict[str, str] = {}
+    for path in paths:
+        name, _ = posixpath.splitext(path.removeprefix(f"{around}/"))
+        if (other := named.setdefault(name, path)) != path:
+            raise UserError(f"--data.{setting} {root}: {other} and {path} are both called {name}, as one of a pair is")
+    return named
+
+
+def _two_folders(root: str, split: str) -> tuple[str, str, str]:
+    """The folders of A and of B at any depth below `root`, and their split: what their names begin with, or a folder
+    around them is called; all where neither is a split."""
+    folders = {posixpath.dirname(path) for path in archive.open_root(root).paths() if pictures.is_image(path)}
+    wanted = split.lower()
+    splits = (wanted, *folder.SPLITS)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for a, b in ("AB", "ab"):
+        for stem in sorted(path.removesuffix(a) for path in folders if path.endswith(a)):
+            *above, start = stem.lower().split("/")
+            if stem + b in folders and start in ("", *splits):
+                part = next((name for name in (start, *reversed(above)) if name in splits), "all")
+                found.setdefault(part, []).append((stem + a, stem + b))
+    instead = "name the two folders with --data.root and --data.root_b"
+    order = (wanted, *(folder.SAME if wanted in folder.SAME else ()), "all")
+    part = next((name for name in order if name in found), "")
+    if not part:
+        others = f", only those of {' and '.join(sorted(found))}" if found else ""
+        raise UserError(f"--data.root {root}: neither {split}A and {split}B nor A and B in it{others}; {instead}")
+    if part == "all" and wanted not in ("train", "all"):
+        raise UserError(f"--data.split {split}: {root} has no splits, that is folders {split}A and {split}B")
+    (a, b), *more = found[part]
+    if more:
+        raise UserError(f"--data.root {root}: which of {' and '.join(a for a, _ in found[part])}? {instead}")
+    return f"{root}/{a}", f"{root}/{b}", part
 
 
 def as_bytes(levels: Tensor) -> Tensor:

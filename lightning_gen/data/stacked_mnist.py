@@ -38,7 +38,7 @@ class StackedMNIST(Source):
         split: ``train`` or ``test``: which digits are stacked.
 
     Raises:
-        UserError: no digits there, or more or fewer kinds of them than ten.
+        UserError: no digits there, more or fewer kinds of them than ten, or folders named otherwise.
     """
 
     def __init__(self, root: str = "", resolution: int = 32, size: int = 128_000, split: str = "train"):
@@ -49,6 +49,9 @@ class StackedMNIST(Source):
         )
         if self._digits.num_classes != 10:
             raise UserError(f"--data.root {root}: ten folders of digits are needed, not {self._digits.num_classes}")
+        # labels follow the sorted names: eight, five, four would be read as 0, 1, 2
+        if root and (odd := set(self._digits.class_names) - set("0123456789")):
+            raise UserError(f"--data.root {root}: the ten folders of digits are named 0 to 9, not {min(odd)}")
         self.image_shape = (3, resolution, resolution)
         self.class_names = [f"{number:03}" for number in range(1000)]
         self.split = self._digits.split

@@ -77,8 +77,59 @@ def test_a_name_without_counterpart_is_named(tmp_path: Path) -> None:
     for i in range(3):
         paint(tmp_path / "a" / f"{i}.png", 10)
         paint(tmp_path / "b" / f"{i + 1}.png", 10)
-    with pytest.raises(UserError, match=r"holds no counterpart of 0\.png: pairs have equal names"):
+    with pytest.raises(UserError, match=r"root_b \S+ holds no counterpart of 0\.png: pairs have equal names"):
         Paired(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_each_picture_meets_its_namesake_whatever_the_suffixes_do_to_the_order(tmp_path: Path) -> None:
+    for level, name in ((1, "scan"), (2, "scan.left")):
+        paint(tmp_path / "a" / f"{name}.png", level)
+        paint(tmp_path / "b" / f"{name}.bmp", 100 + level)
+    source = Paired(str(tmp_path / "a"), str(tmp_path / "b"), resolution=16)
+    batch = source.read(np.arange(2))
+    assert torch.equal(batch["source"] + 100, batch["target"])
+    assert torch.equal(source.read(np.array([1, 0]))["target"], batch["target"].flip(0))
+    (tmp_path / "b" / "scan.left.bmp").rename(tmp_path / "swap")
+    (tmp_path / "b" / "scan.bmp").rename(tmp_path / "b" / "scan.left.bmp")
+    (tmp_path / "swap").rename(tmp_path / "b" / "scan.bmp")
+    assert Paired(str(tmp_path / "a"), str(tmp_path / "b"), resolution=16).digest() != source.digest()
+
+
+def test_another_order_of_the_same_rows_is_another_set(tmp_path: Path) -> None:
+    """Both sides hold the same pixels in the same rows: only who belongs to whom differs."""
+    for level, name, other in ((1, "scan.left", "scan.left"), (2, "scan", "scan")):
+        paint(tmp_path / "a" / f"{name}.png", level)
+        paint(tmp_path / "one" / f"{other}.png", level)
+        paint(tmp_path / "two" / f"{'scan' if name != 'scan' else 'scan.left'}.bmp", level)
+    one, two = (Paired(str(tmp_path / "a"), str(tmp_path / b), resolution=16) for b in ("one", "two"))
+    assert one._b.digest() == two._b.digest()
+    assert one.digest() != two.digest()
+
+
+def test_pairs_in_folders_belong_together_by_folder_and_name(tmp_path: Path) -> None:
+    for level, path in enumerate(("x/1", "x/2", "y/1")):
+        paint(tmp_path / "a" / "train" / f"{path}.png", level)
+        paint(tmp_path / "b" / "set" / f"{path}.bmp", 100 + level)
+    source = Paired(str(tmp_path / "a"), str(tmp_path / "b"), resolution=16)
+    assert torch.equal(source.read(np.arange(3))["source"] + 100, source.read(np.arange(3))["target"])
+    (tmp_path / "b" / "set" / "x" / "2.bmp").rename(tmp_path / "b" / "set" / "y" / "2.bmp")
+    with pytest.raises(UserError, match=r"holds no counterpart of train/x/2\.png: pairs have equal names"):
+        Paired(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_two_pictures_of_one_name_are_refused_by_name(tmp_path: Path) -> None:
+    for path in ("a/x.bmp", "a/x.png", "a/y.png", "b/x.png", "b/y.png"):
+        paint(tmp_path / path, 10)
+    with pytest.raises(UserError, match=r"--data\.root \S+: x\.bmp and x\.png are both called x"):
+        Paired(str(tmp_path / "a"), str(tmp_path / "b"))
+    with pytest.raises(UserError, match=r"--data\.root_b \S+: x\.bmp and x\.png are both called x"):
+        Paired(str(tmp_path / "b"), str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("kind", [Paired, Unpaired])
+def test_pictures_b_without_pictures_a_are_refused(kind: type[Paired | Unpaired], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--data\.root_b \S+ needs --data\.root, the pictures A"):
+        kind(root_b=str(tmp_path))
 
 
 def test_pictures_side_by_side_are_cut_in_the_middle(tmp_path: Path) -> None:
@@ -99,6 +150,28 @@ def test_pictures_side_by_side_of_odd_width_are_refused_by_name(tmp_path: Path) 
         Paired(str(tmp_path), resolution=16)
 
 
+def test_what_was_done_to_pictures_side_by_side_is_said(tmp_path: Path) -> None:
+    paint(tmp_path / "x.png", 3, size=(16, 8))
+    (tmp_path / "readme.txt").touch()
+    notes = Paired(str(tmp_path), resolution=16).notes
+    assert "1 file ignored, not images: 1 .txt" in notes
+    assert any("smaller than the resolution" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"channels": 2, "source_channels": 2}, r"--data\.source_channels 2: 3 \(colour\) or 1 \(grey\)"),
+        ({"channels": 2}, r"--data\.channels 2: 3 \(colour\) or 1 \(grey\)"),
+        ({"resolution": 0}, r"--data\.resolution 0 is too small: 4 or more"),
+    ],
+)
+def test_a_shape_that_no_picture_has_is_refused_side_by_side(tmp_path: Path, settings: dict, words: str) -> None:
+    paint(tmp_path / "x.png", 3, size=(48, 24))
+    with pytest.raises(UserError, match=words):
+        Paired(str(tmp_path), **settings)
+
+
 def test_two_sets_are_found_below_a_folder_or_an_archive(tmp_path: Path) -> None:
     for i in range(3):
         paint(tmp_path / "set" / "trainA" / f"{i}.png", 10 + i)
@@ -116,6 +189,48 @@ def test_two_sets_are_found_below_a_folder_or_an_archive(tmp_path: Path) -> None
     assert Unpaired(str(tmp_path / "set" / "trainA"), str(tmp_path / "set" / "trainB"), resolution=16).read(ROWS % 5)
     with pytest.raises(UserError, match="neither testA and testB nor A and B"):
         Unpaired(str(tmp_path / "set"), split="test")
+
+
+@pytest.mark.parametrize("layout", ["{}/A", "{}A", "set/{}/a", "{}/set/A"])
+def test_two_sets_are_those_of_their_split(tmp_path: Path, layout: str) -> None:
+    for level, split in ((10, "test"), (20, "train"), (30, "valid")):
+        a = layout.format(split)
+        paint(tmp_path / a / "x.png", level)
+        paint(tmp_path / (a[:-1] + ("B" if a[-1] == "A" else "b")) / "x.png", level + 1)
+    for level, asked, split in ((10, "test", "test"), (20, "train", "train"), (30, "val", "valid")):
+        source = Unpaired(str(tmp_path), resolution=16, split=asked)
+        batch = source.read(np.arange(1))
+        assert (batch["a"].unique().item(), batch["b"].unique().item()) == (level, level + 1)
+        assert source.split == split
+    for path in (tmp_path / layout.format("train")).iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="neither trainA and trainB nor A and B in it, only those of test and valid"):
+        Unpaired(str(tmp_path))
+
+
+def test_a_and_b_alone_are_all_there_is(tmp_path: Path) -> None:
+    for path in ("A/x.png", "B/x.png"):
+        paint(tmp_path / path, 10)
+    assert {Unpaired(str(tmp_path), split=split).split for split in ("train", "all")} == {"all"}
+    with pytest.raises(UserError, match=r"--data\.split test: \S+ has no splits, that is folders testA and testB"):
+        Unpaired(str(tmp_path), split="test")
+
+
+@pytest.mark.parametrize("sides", [("trainA", "trainB"), ("A", "B"), ("train/A", "train/B")])
+def test_of_several_pairs_of_sets_none_is_taken(tmp_path: Path, sides: tuple[str, str]) -> None:
+    for around in ("aa", "zz"):
+        for side in sides:
+            paint(tmp_path / around / side / "x.png", 10)
+    with pytest.raises(UserError, match=f"which of aa/{sides[0]} and zz/{sides[0]}\\?"):
+        Unpaired(str(tmp_path))
+    assert Unpaired(str(tmp_path / "zz")), "the one that is named"
+
+
+def test_pictures_beside_each_other_are_no_two_sets(tmp_path: Path) -> None:
+    for path in ("x.png", "trainx/x.png", "train/x.png"):
+        paint(tmp_path / path, 10)
+    with pytest.raises(UserError, match="neither trainA and trainB nor A and B in it; name"):
+        Unpaired(str(tmp_path))
 
 
 def test_every_a_meets_every_b_when_training() -> None:
@@ -209,8 +324,11 @@ def test_one_folder_of_an_archive_may_be_the_root(tmp_path: Path) -> None:
         ("paired", {"direction": "ac"}, "--data.direction ac: ab or ba"),
         ("inpaint", {"mask": "squares"}, "did you mean 'square'"),
         ("denoise", {"deviation": 0}, "--data.deviation 0: more than 0"),
+        ("denoise", {"deviation": float("nan")}, "--data.deviation nan: more than 0"),
         ("super-resolution", {"factor": 3}, "--data.factor 3: 2, 4 or 8"),
         ("super-resolution", {"resolution": 20, "factor": 8}, "no multiple of --data.factor 8"),
+        ("super-resolution", {"resolution": 0}, "--data.resolution 0 is too small: the --data.factor 4 or more"),
+        ("super-resolution", {"resolution": -4}, "--data.resolution -4 is too small: the --data.factor 4 or more"),
         ("super-resolution", {"resolution": 32, "side": 16}, "no crop of that size"),
     ],
 )

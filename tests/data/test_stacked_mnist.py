@@ -64,6 +64,13 @@ def test_fewer_than_ten_kinds_of_digits_are_refused(tmp_path: Path) -> None:
         StackedMNIST(str(tmp_path))
 
 
+def test_digits_are_known_by_the_names_of_their_folders_alone(plain_digits: Path) -> None:
+    for digit, name in enumerate("zero one two three four five six seven eight nine".split()):
+        (plain_digits / "train" / str(digit)).rename(plain_digits / "train" / name)
+    with pytest.raises(UserError, match="ten folders of digits are named 0 to 9, not eight"):
+        StackedMNIST(str(plain_digits))
+
+
 def test_modes_and_their_divergence_have_their_closed_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     even = torch.ones(1000)
 
