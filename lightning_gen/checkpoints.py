@@ -89,14 +89,14 @@ def holds_model(path: Path) -> bool:
 
 def find(run: str | Path, which: str = "last") -> Path:
     """The checkpoint file that a user means by a run directory (`last` or `best`), the weights of a shared model's
-    folder, or the file itself.
+    folder, or the file itself. Weights beside a run's checkpoints are an export that training has left behind.
 
     Raises:
         UserError: nothing of these is there.
     """
     path = Path(run)
     if path.is_dir():
-        if (path / WEIGHTS).is_file():
+        if (path / WEIGHTS).is_file() and not (path / "run.yaml").is_file():
             return path / WEIGHTS
         found = path / "checkpoints" / f"{which}.ckpt"
         if not found.is_file():
@@ -133,7 +133,7 @@ def roll_back(folder: Path, cut: float, place: Place = "healthy") -> int:
     """Make the checkpoint of `place` last.ckpt, with learning rates cut by `cut`; gives its images seen.
 
     Where no checkpoint became healthy since the rollback before, what seemed healthy was not: the run begins anew. A
-    place that was never saved is the healthy one.
+    place that was never saved is the healthy one. Grids of samples of what is given up go with it.
     Further rollbacks count on: a new try draws other noise and does not walk into the same ditch. From here on the run
     is one that is resumed, so a crash in the middle of this loses nothing.
 
@@ -155,6 +155,9 @@ def roll_back(folder: Path, cut: float, place: Place = "healthy") -> int:
             kept["best"] = min(kept["best"], latest["callbacks"].get(name, kept)["best"])
     AtomicCheckpointIO().save_checkpoint(content, folder / "last.ckpt")
     forget_candidates(folder)
+    for grid in (folder.parent / "samples").glob("*.png"):
+        if grid.stem.isdigit() and int(grid.stem) > state["images_seen"]:
+            grid.unlink()
     return int(state["images_seen"])
 
 

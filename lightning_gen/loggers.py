@@ -61,10 +61,11 @@ def settings(logger: Logger, values: dict[str, Any], versions: Mapping[str, Any]
         text(logger, "versions", f"```yaml\n{yaml.safe_dump(dict(versions))}```", 0)
 
 
-def outcome(logger: Logger, scores: Mapping[str, float]) -> None:
-    """The final scores beside the settings, where TensorBoard compares runs (HPARAMS)."""
+def outcome(logger: Logger, scores: Mapping[str, float], images_seen: int) -> None:
+    """The final scores, measured at `images_seen`, beside the settings, where TensorBoard compares runs (HPARAMS)."""
     if isinstance(logger, TensorBoardLogger):
-        logger.log_hyperparams(logger.hparams, dict(scores))
+        # it draws them as points of their curves too
+        logger.log_hyperparams(logger.hparams, dict(scores), images_seen)
 
 
 def picture(logger: Logger, key: str, shown: Tensor, images_seen: int) -> None:

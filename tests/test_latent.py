@@ -13,10 +13,10 @@ import untrained
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from lightning_gen import latent
-from lightning_gen.cli import main
+from lightning_gen import images, latent
+from lightning_gen.cli import latents, main
 from lightning_gen.errors import UserError
-from lightning_gen.module import GenerativeModule
+from lightning_gen.module import ORIGIN, GenerativeModule
 
 SMALL = {
     "vae": {"image_shape": (3, 32, 32), "latent_dim": 4, "widths": (4,), "hidden": (8,), "likelihood": "gaussian"},
@@ -25,6 +25,8 @@ SMALL = {
     "vq-vae": {"image_shape": (3, 32, 32), "width": 4, "hidden": 4, "codes": 5, "prior_width": 4, "prior_layers": 1},
     "pixelcnn": {"image_shape": (1, 8, 8), "width": 4, "layers": 1},
     "stylegan2": {"image_shape": (3, 32, 32), "latent_dim": 4, "width": 4, "mapping_layers": 1},
+    "gan": {"image_shape": (2, 1, 1), "latent_dim": 4},
+    "pix2pix": {"image_shape": (3, 32, 32), "width": 4},
 }
 
 
@@ -34,9 +36,13 @@ def make(name: str) -> GenerativeModule:
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A checkpoint of each small, untrained model."""
+    """A checkpoint of each small, untrained model, and files of latents."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {name: untrained.checkpoint(name, settings, folder) for name, settings in SMALL.items()}
+    arrays = {"none": np.zeros((0, 4), np.float32), "one": np.float32(3), "some": np.zeros((2, 4), np.float32)}
+    for name, array in arrays.items():
+        np.savez(folder / f"{name}.npz", latents=array)
+    made = {name: untrained.checkpoint(name, settings, folder) for name, settings in SMALL.items()}
+    return made | {name: str(folder / f"{name}.npz") for name in arrays}
 
 
 @pytest.fixture
@@ -223,6 +229,37 @@ def test_encode_and_decode_are_the_model_s_reconstruction(
     torch.testing.assert_close(shown / 127.5 - 1, again[0].clamp(-1, 1), atol=1.01 / 127.5, rtol=0)
 
 
+def test_points_that_are_decoded_are_those_of_the_latents(
+    checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = torch.load(checkpoints["gan"])
+    content[ORIGIN]["kind"] = "points"
+    torch.save(content, tmp_path / "points.ckpt")
+    z = make("gan").latents(70, seed=0, start=0)
+    np.savez(tmp_path / "z.npz", latents=z.numpy())
+    drawn: list[torch.Tensor] = []
+    monkeypatch.setattr(images, "scatter", lambda points: drawn.append(points) or torch.zeros(3, 8, 8).byte())
+    succeed("decode", tmp_path / "points.ckpt", tmp_path / "z.npz", "--grid", tmp_path / "grid.png")
+    with torch.no_grad():
+        torch.testing.assert_close(drawn[0], make("gan").eval().generate(z))
+    done = lgen("decode", tmp_path / "points.ckpt", tmp_path / "z.npz", "--out", tmp_path / "out")
+    assert (done.exit_code, "points of the plane" in done.output) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_volume_is_projected_and_shown_from_the_side(
+    checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solid = torch.full((2, 3, 32, 32), 255, dtype=torch.uint8)
+    monkeypatch.setattr(latents, "pixels", lambda *_: {"image": solid})
+    monkeypatch.setattr(latents, "kind", lambda _: "volume")
+    monkeypatch.setattr(images, "shown", lambda stored, kind: stored[:, :1] if kind == "volume" else stored)
+    arguments = ["--input", "x", "--steps", 1, "--png", tmp_path / "p.png"]
+    assert "2 volumes after 1 steps" in succeed("project", checkpoints["dcgan"], *arguments)
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.mode == "L"
+
+
 def test_encode_plots_and_edit_and_project_write(checkpoints: dict[str, str], pictures: Path, tmp_path: Path) -> None:
     assert "two principal components" in succeed(
         "encode", checkpoints["vae"], "--input", "shapes", "--n", 20, "--plot", tmp_path / "pca.png"
@@ -250,6 +287,15 @@ def test_encode_plots_and_edit_and_project_write(checkpoints: dict[str, str], pi
         (["encode", "{dcgan}", "--input", "shapes", "--n", "2", "--out", "x.npz"], "no encoder"),
         (["encode", "{vq-vae}", "--input", "shapes", "--n", "5", "--plot", "x.png"], "are codes"),
         (["decode", "{vae}", "{vae}", "--grid", "x.png"], "no array `latents`"),
+        (["decode", "{dcgan}", "{none}", "--grid", "x.png"], "its array is empty"),
+        (["decode", "{dcgan}", "{one}", "--grid", "x.png"], "its array is a single number"),
+        (["decode", "{cgan}", "{some}", "--grid", "x.png"], "--label K"),
+        (["decode", "{pix2pix}", "{some}", "--grid", "x.png"], "lgen translate"),
+        (["decode", "{dcgan}", "{some}", "--out", "{some}"], "cannot write"),
+        (["interpolate", "{vae}", "--seed", str(2**64), "--png", "x.png"], "not in the range"),
+        (["traverse", "{vae}", "--seed", str(2**64), "--png", "x.png"], "not in the range"),
+        (["project", "{dcgan}", "--input", "shapes", "--seed", str(2**64), "--out", "x.npz"], "not in the range"),
+        (["project", "{dcgan}", "--input", "shapes", "--lr", "nan", "--out", "x.npz"], "--lr nan"),
         (["project", "{cgan}", "--input", "shapes", "--out", "x.npz"], "--label K"),
         (["project", "{vq-vae}", "--input", "shapes", "--out", "x.npz"], "no latent space"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,8 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
-from lightning_gen import checkpoints, loggers, records, settings
+from lightning_gen import checkpoints, loggers, records, report, settings
+from lightning_gen.callbacks import metrics
 from lightning_gen.cli import main
 from lightning_gen.metrics.passport import Passport
 
@@ -81,6 +83,47 @@ def test_the_best_checkpoint_is_of_the_best_score(run: Path) -> None:
     assert content["state_dict"]["_extra_state"]["images_seen"] == best["images_seen"]
 
 
+def test_the_best_checkpoint_is_of_the_highest_score_where_more_is_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter([1.0, 1.5, 2.0, 1.7])
+    monkeypatch.setattr(metrics, "evaluate", lambda *_, **__: [{"is/tiny": next(drawn)}])
+    often = ["--kimg", "0.048", "--metrics.every_kimg", "0.016", "--checkpoint.every_kimg", "0.016"]
+    lgen("fit", *SMALL, *often, "--checkpoint.monitor", "is/tiny", "--logger", "none", "--out", str(tmp_path / "r"))
+    best = checkpoints.read(tmp_path / "r" / "checkpoints" / "best.ckpt")
+    assert best["state_dict"]["_extra_state"]["images_seen"] == 32
+
+
+def test_weights_that_were_exported_into_a_run_do_not_stand_for_its_checkpoints(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "run"
+    shutil.copytree(run / "checkpoints", again / "checkpoints")
+    shutil.copy(run / "run.yaml", again)
+    (again / checkpoints.WEIGHTS).write_bytes(b"of an earlier day")
+    assert checkpoints.find(again) == again / "checkpoints" / "last.ckpt"
+    assert checkpoints.find(again, "best") == again / "checkpoints" / "best.ckpt"
+    (again / "run.yaml").unlink()
+    assert checkpoints.find(again) == again / checkpoints.WEIGHTS
+
+
+def test_a_rollback_takes_the_grids_of_the_abandoned_attempt_with_it(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    for name in ("last", "best"):  # nothing was healthy but the untrained model
+        (again / "checkpoints" / f"{name}.ckpt").unlink()
+    seen = checkpoints.roll_back(again / "checkpoints", 0.3)
+    assert 0 < seen < 160
+    kept = [int(grid.stem) for grid in (again / "samples").glob("*.png")]
+    assert 0 in kept
+    assert max(kept) <= seen
+
+
+def test_the_last_step_has_a_record_wherever_the_budget_ends(tmp_path: Path) -> None:
+    quiet = ["--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--report.every_kimg", "0", "--logger", "none"]
+    lgen("fit", *SMALL, *quiet, "--kimg", "0.04", "--log.every_kimg", "0.03", "--out", str(tmp_path / "r"))
+    assert [r["images_seen"] for r in records.read(tmp_path / "r" / "metrics.jsonl")] == [32, 48]
+    assert report.read(tmp_path / "r").state == "finished"
+
+
 def test_every_logger_has_the_losses_on_the_axis_of_images(run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -88,6 +131,8 @@ def test_every_logger_has_the_losses_on_the_axis_of_images(run: Path) -> None:
     events.Reload()
     assert events.Scalars("loss_d")[-1].step == 160
     assert events.Images("samples")[-1].step == 160
+    scored = [event.step for event in events.Scalars("fid/tiny")]
+    assert (scored, scored[-1]) == (sorted(scored), 160)
     (table,) = (run / "csv").rglob("metrics.csv")
     assert "loss_d" in table.read_text()
 

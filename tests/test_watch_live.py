@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from lightning_gen import checkpoints, records
+from lightning_gen import checkpoints, records, report
+from lightning_gen.callbacks.watch import Watch
 from lightning_gen.cli import main
+from lightning_gen.clock import Clock
 from lightning_gen.metrics.extractors import Features
 from lightning_gen.metrics.variety import Yardstick
 from lightning_gen.models.dcgan import DCGAN
@@ -124,6 +127,44 @@ def test_a_run_that_walks_into_the_ditch_again_begins_anew_and_stops_after_its_l
     done = fit(*SMALL, "--watch.action", "rollback", "--watch.rollbacks", 2, "--out", tmp_path / "run")
     assert done.exit_code == 3, done.output + repr(done.exception)
     assert re.findall("rolled back to (.*) kimg", done.output) == ["0.8", "0"]
+    told = [event["action"] for event in events(tmp_path / "run") if event["severity"] == "stop"]
+    assert told == ["rollback", "rollback", "stop"]
+    assert report.read(tmp_path / "run").state == "stopped by the watch (not-finite)"
+
+
+def test_the_watch_says_the_same_of_labels_live_and_in_a_replay(tmp_path: Path) -> None:
+    for label, count in (("a", 60), ("b", 1)):
+        (tmp_path / "two" / label).mkdir(parents=True)
+        for i in range(count):
+            levels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(levels).save(tmp_path / "two" / label / f"{i}.png")
+    done = fit(
+        "--model", "cgan", "--model.width", "8", "--data", "folder", "--data.root", tmp_path / "two", "--kimg", "1.6",
+        "--data.batch_size", "16", "--watch.every_kimg", "0.16", "--metrics.every_kimg", "0", "--log.every_kimg", "0",
+        "--samples.every_kimg", "0", "--logger", "none", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output + repr(done.exception)
+    (event,) = events(tmp_path / "run")
+    replayed = CliRunner().invoke(main, ["watch", str(tmp_path / "run"), "--json"])
+    assert event["rule"] == json.loads(replayed.output)["rule"] == "same-labels"
+    assert event["images_seen"] == json.loads(replayed.output)["alarm_at"]
+
+
+def test_labels_that_were_counted_before_a_resume_count_after_it() -> None:
+    before, after = Watch(1.0), Watch(1.0)
+    before._labels = torch.tensor([3, 1])
+    after.load_state_dict(before.state_dict())
+    assert after._labels is not None
+    assert after._labels.tolist() == [3, 1]
+
+
+def test_an_event_holds_no_number_that_json_does_not_know(tmp_path: Path) -> None:
+    trainer = SimpleNamespace(
+        is_global_zero=True, default_root_dir=tmp_path, global_step=1, loggers=[records.RecordLogger(tmp_path, 2)]
+    )
+    verdict = Verdict("warn", "not-finite", "diverged", 16.0, "images", {"loss_d": float("inf"), "loss_g": 1.0}, "", "")
+    Watch(1.0)._tell(trainer, SimpleNamespace(clock=Clock(16)), verdict)  # type: ignore[arg-type]
+    assert events(tmp_path)[0]["values"] == {"loss_d": None, "loss_g": 1.0}
 
 
 @pytest.mark.usefixtures("nan_once")

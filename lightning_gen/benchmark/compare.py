@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lightning_gen.benchmark.numbers import number
 from lightning_gen.benchmark.results import Evaluation, ResultRow
-from lightning_gen.benchmark.wording import BETTER, grid, sentence, short
+from lightning_gen.benchmark.wording import grid, sentence, short
 from lightning_gen.errors import UserError
+from lightning_gen.metrics.directions import BETTER
 from lightning_gen.metrics.passport import Passport, differences
 
 
@@ -55,7 +56,7 @@ def _lines(a: Evaluation, b: Evaluation) -> list[list[str]]:
         if x is not None and y is not None:
             difference = f"{'+' if y > x else ''}{number(y - x)}"
             direction = BETTER.get(short(name) or "")
-            if direction and x != y:
+            if direction and (x < y or x > y):  # neither where one is NaN
                 better = "second" if (y > x) == (direction == "↑") else "first"
         lines.append([name, a.weights, *shown, difference, better])
     return lines

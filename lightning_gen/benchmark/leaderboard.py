@@ -16,7 +16,6 @@ from lightning_gen.benchmark.numbers import count, mean_and_deviation, number
 from lightning_gen.benchmark.published import OtherProtocol, Published, apart, concern, matches, published
 from lightning_gen.benchmark.results import WEIGHTS, Evaluation, ResultRow, by_protocol
 from lightning_gen.benchmark.wording import (
-    BETTER,
     LEGEND,
     as_published,
     bullets,
@@ -30,6 +29,7 @@ from lightning_gen.benchmark.wording import (
     title,
     why,
 )
+from lightning_gen.metrics.directions import BETTER
 from lightning_gen.metrics.passport import Passport
 
 RANKED_WITH_PUBLISHED = ("fid", "is")

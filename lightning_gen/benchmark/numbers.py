@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 
 def number(value: float, decimals: int | None = None) -> str:
-    """Three significant digits, thousands apart; very small ones with an exponent."""
+    """Three significant digits, thousands apart; very small ones with an exponent; `nan` and `inf` as they are."""
+    if not math.isfinite(value):
+        return str(value)
     if value == 0:
         return "0"
     if abs(value) < 1e-4:

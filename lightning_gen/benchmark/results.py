@@ -54,7 +54,7 @@ class ResultRow:
     state: str
     """`done` or `failed`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the entry sets, as the command line spells it, e.g. `{"model.width": 32}`."""
+    """What the entry sets, as the command line spells it, e.g. `{"model.width": 32}`; of plugins class and digest."""
     reason: str | None = None
     """Why it failed, in one line."""
     kimg: float | None = None
@@ -109,10 +109,14 @@ def read(path: Path) -> list[ResultRow]:
     A line that a crash cut short is left out: its row was not finished, and will be run again.
 
     Raises:
-        UserError: a line is whole, but not a row.
+        UserError: the file cannot be read, or a line is whole, but not a row.
     """
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as failure:
+        raise UserError(f"{path} cannot be read: {failure.strerror}") from failure
     newest: dict[tuple[str, int], ResultRow] = {}
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             values = json.loads(line)
         except ValueError:

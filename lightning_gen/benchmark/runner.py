@@ -76,17 +76,19 @@ def _train(row: Row, run: Path) -> None:
         command += ["--resume", str(run)]
     else:
         run.parent.mkdir(parents=True, exist_ok=True)
-        config = run.with_suffix(".yaml")
+        config = run.with_name(f"{run.name}.yaml")  # the name of an entry may have dots
         # a file says everything as if a user had: also what the data decides, so that has to be right
         settled = copy.deepcopy(row.settings)
         experiment.settle(settled, experiment.build_source(settled))
         files.write(config, settled.to_yaml())
         command += ["--config", str(config), "--out", str(run)]
-    log = run.with_suffix(".log")
+    log = run.with_name(f"{run.name}.log")
     with log.open("a", encoding="utf-8") as output:
+        before = log.stat().st_size  # earlier starts are no reason of this one's end
         code = _ended(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT))
     if code:
-        said = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()] or ["no output"]
+        written = log.read_bytes()[before:].decode(errors="replace")
+        said = [line.strip() for line in written.splitlines() if line.strip()] or ["no output"]
         verdicts = [line for line in said if line.startswith("stopped by the watch")]
         raise UserError(verdicts[-1] if verdicts else f"lgen fit ended with code {code}: {said[-1]}")
 
@@ -176,8 +178,8 @@ def _result(
     grid: str | None = None,
 ) -> ResultRow:
     values = row.settings.values
-    curve, speed = _history(run)
-    images = values["kimg"] * 1000
+    curve, speed, seen = _history(run)
+    kimg = values["kimg"] if state == "done" else seen / 1000
     return ResultRow(
         suite=row.suite,
         entry=row.entry,
@@ -186,8 +188,8 @@ def _result(
         seed=row.seed,
         state=state,
         reason=reason,
-        kimg=values["kimg"],
-        seconds=round(images / speed, 1) if speed else round(elapsed, 1),
+        kimg=kimg,
+        seconds=round(kimg * 1000 / speed, 1) if speed else round(elapsed, 1),
         images_per_second=speed,
         parameters=parameters or {},
         machine=machine(),
@@ -207,29 +209,33 @@ def _split(suite: Suite, row: Row) -> str | None:
 
 
 def _told(row: Row) -> dict[str, Any]:
-    """What of the settings a reader of the table wants: what was asked for beyond the preset."""
+    """What of the settings a reader of the table wants: what was asked for beyond the preset, of all that the
+    fingerprint is of, for seeds that differ in it are no seeds of one entry."""
     told: dict[str, Any] = {"preset": row.settings.preset} if row.settings.preset else {}
     for name in sorted(row.settings.explicit):
         group, _, key = name.partition(".")
-        if group in ("model", "data", "update", "augment") and key:
+        if (group in ("model", "data", "update", "augment") and key) or name == "trainer.precision":
             told[name] = row.settings.values[group][key]
+    if row.settings.plugins:
+        told["plugin"] = ", ".join(f"{plugin['class']} {plugin['digest']}" for plugin in row.settings.plugins)
     return told
 
 
-def _history(run: Path) -> tuple[list[dict[str, float]], float]:
-    """The scores during training, and how many images a second it took."""
+def _history(run: Path) -> tuple[list[dict[str, float]], float, int]:
+    """The scores during training, how many images a second it took, and how many it saw by its last record."""
     path = run / "metrics.jsonl"
     if not path.is_file():
-        return [], 0.0
-    curve, speeds = [], []
+        return [], 0.0, 0
+    curve, speeds, seen = [], [], 0
     for record in records.read(path):
+        seen = record["images_seen"]
         kept = {key: value for key, value in record.items() if key.startswith(CURVE)}
         if kept:
             curve.append({"images_seen": record["images_seen"], **kept})
         if record.get("images_per_second"):
             speeds.append(record["images_per_second"])
     # a harmonic mean: records are equally many images apart, so it is images by time
-    return curve, round(statistics.harmonic_mean(speeds), 1) if speeds else 0.0
+    return curve, round(statistics.harmonic_mean(speeds), 1) if speeds else 0.0, seen
 
 
 def machine() -> str:

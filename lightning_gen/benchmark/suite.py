@@ -25,7 +25,12 @@ PLACES = (
 """Where suites are looked for by name: the working directory's, those installed with the package, and those of a
 checkout that was installed in place."""
 
+SUFFIXES = (".yaml", ".yml")
+
 TIERS = ("smoke", "cpu", "gpu", "paper")
+
+FileName = str
+"""A word that files are named after."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Entry:
     """One line of the leaderboard: a model with some settings."""
 
     model: str
-    name: str = ""
+    name: FileName = ""
     preset: str | None = None
     data: str = ""
     """Left out, that of the suite."""
@@ -52,7 +57,7 @@ class Entry:
 class Suite:
     """What the file says; see `benchmarks/suites/`."""
 
-    name: str
+    name: FileName
     about: str
     tier: str
     entries: tuple[Entry, ...]
@@ -98,8 +103,9 @@ def available() -> dict[str, Path]:
     """Name to file of every suite that is found, the nearest place first."""
     found: dict[str, Path] = {}
     for place in PLACES:
-        for path in sorted(place.glob("*.yaml")):
-            found.setdefault(path.stem, path)
+        for path in sorted(place.glob("*")):
+            if path.suffix in SUFFIXES:
+                found.setdefault(path.stem, path)
     return found
 
 
@@ -110,7 +116,7 @@ def load(named: str) -> Suite:
         UserError: no such suite, a file that is none, or a value of the wrong type; the message names the line's key.
     """
     path = Path(named)
-    if path.suffix != ".yaml":
+    if path.suffix not in SUFFIXES:
         known = available()
         if named not in known:
             raise UserError(f"there is no suite {named!r}{nearest(named, known)} (there are {', '.join(known)})")
@@ -165,11 +171,11 @@ def rows(
     for entry in suite.entries:
         if only and entry.title not in only:
             continue
-        kimg = entry.kimg or suite.kimg
-        # a setting named twice: the later one wins, so the order is the precedence
-        named = {**suite.settings, **entry.settings, **({"kimg": kimg} if kimg else {})}
+        named: dict[str, Any] = {}
+        for level in (suite, entry):  # a setting named twice: the later one wins, so the order is the precedence
+            named |= {**level.settings, **({"kimg": level.kimg} if level.kimg else {})}
         for seed in seeds or suite.seeds:
-            words = [word for key, value in named.items() for word in (f"--{key}", json.dumps(value).strip('"'))]
+            words = [word for key, value in named.items() for word in (f"--{key}", _spelt(value))]
             try:
                 resolved = resolution.resolve(
                     [*words, "--seed", str(seed), *arguments],
@@ -186,6 +192,13 @@ def rows(
 
 def _is_word(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_file_name(value: Any) -> bool:
+    """Of 200 bytes at most, for seed, fingerprint and suffix come on top, and file systems end at 255."""
+    if not _is_word(value) or not value.isprintable():
+        return False
+    return "/" not in value and value.strip(".") != "" and len(value.encode()) <= 200
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -206,6 +219,7 @@ def _is_list(value: Any, of: Callable[[Any], bool]) -> bool:
 
 EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a word", _is_word),
+    "FileName": ("a short word without /, for files are named after it", _is_file_name),
     "str | None": ("a word", lambda value: value is None or _is_word(value)),
     "int": ("a whole number, 1 or more", lambda value: _is_whole(value, 1)),
     "float | None": ("a number, more than 0", lambda value: value is None or _is_budget(value)),
@@ -221,7 +235,12 @@ EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 def _shown(value: Any) -> str:
     """On one line, as YAML spells it."""
-    return json.dumps(value, default=str, skipkeys=True)
+    return json.dumps(value, default=str, skipkeys=True, ensure_ascii=False)
+
+
+def _spelt(value: Any) -> str:
+    """As the command line spells it: a word without quotes."""
+    return value if isinstance(value, str) else _shown(value)
 
 
 def _of(kind: Any, content: Any, where: str) -> Any:

@@ -6,30 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_gen.benchmark.published import OtherProtocol, Protocol, Published
+from lightning_gen.metrics.directions import BETTER
 from lightning_gen.metrics.passport import Passport
-
-BETTER = {
-    "fid": "↓",
-    "is": "↑",
-    "kid": "↓",
-    "precision": "↑",
-    "recall": "↑",
-    "density": "↑",
-    "coverage": "↑",
-    "mode_coverage": "↑",
-    "on_manifold": "↑",
-    "modes_covered": "↑",
-    "mode_kl": "↓",
-    "label_accuracy": "↑",
-    "shape_kept": "↑",
-    "colour_kept": "↑",
-    "place_kept": "↑",
-    "psnr": "↑",
-    "ssim": "↑",
-    "lpips": "↓",
-    "ifid": "↓",
-}
-"""Known scores in the order of the columns, with the direction that is better; the first one there is ranks."""
 
 LEGEND = (
     "Mean ± standard deviation over seeds; n=1 has none. Weights: `final` is the averaged model at the end, `best` the "

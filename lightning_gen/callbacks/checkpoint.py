@@ -13,6 +13,7 @@ from lightning_gen.callbacks.timed import Timed
 from lightning_gen.callbacks.watch import Watch
 from lightning_gen.checkpoints import CANDIDATES, also_named, forget_candidates
 from lightning_gen.errors import UserError, nearest
+from lightning_gen.metrics.directions import rises
 from lightning_gen.module import GenerativeModule
 
 
@@ -23,13 +24,15 @@ class Checkpoint(Timed):
 
     Args:
         every_kimg: Thousands of images between two checkpoints; with 0 there is one, at the end.
-        monitor: Score that decides which is best, lower is better; the first Fréchet distance where left out.
+        monitor: Score that decides which is best: the lowest, or the highest where more is better, as of `psnr`; the
+            first Fréchet distance where left out.
     """
 
     def __init__(self, every_kimg: float | None = None, monitor: str | None = None):
         super().__init__(every_kimg or 0.0)
         self.monitor = monitor
         self.best = float("inf")
+        """The best score; of one of which more is better its negative."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The untrained model is not worth a file, but its scores tell whether there is one of the monitor's name.
@@ -83,8 +86,9 @@ class Checkpoint(Timed):
     def _score(self, trainer: pl.Trainer, module: GenerativeModule) -> float | None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Metrics) and callback.scored_at == module.clock.images:
-                watched = self.monitor or next((name for name in callback.latest if name.startswith("fid/")), None)
-                return callback.latest.get(watched) if watched else None
+                watched = self.monitor or next((name for name in callback.latest if name.startswith("fid/")), "")
+                score = callback.latest.get(watched)
+                return -score if score is not None and rises(watched) else score
         return None
 
     def state_dict(self) -> dict[str, Any]:

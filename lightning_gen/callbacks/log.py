@@ -17,7 +17,7 @@ class Log(pl.Callback):
     """Writes what training steps return, at the step itself: a mean over steps would differ after a resume.
 
     Args:
-        every_kimg: Thousands of images between two records.
+        every_kimg: Thousands of images between two records; the last step has one too. 0 writes none.
     """
 
     def __init__(self, every_kimg: float | None = None):
@@ -42,7 +42,8 @@ class Log(pl.Callback):
     ) -> None:
         """Record the step where the clock says so. Reading a value waits for the device, so it is done only then."""
         assert isinstance(pl_module, GenerativeModule)
-        if self._mark is None or not pl_module.clock.passed(self.every_kimg):
+        due = pl_module.clock.passed(self.every_kimg) or trainer.global_step == trainer.max_steps
+        if self._mark is None or self.every_kimg <= 0 or not due:
             self._paused_at = time.perf_counter()
             return
         self.latest = scalars(outputs)

@@ -112,4 +112,4 @@ class Metrics(Timed):
         rows = [[r["images_seen"], *(r[name] for name in self.latest)] for r in found]
         for logger in trainer.loggers:
             loggers.table(logger, "scores", ("images_seen", *self.latest), rows, pl_module.clock.images)
-            loggers.outcome(logger, self.latest)
+            loggers.outcome(logger, self.latest, self.scored_at)

@@ -98,7 +98,7 @@ class Watch(Timed):
         self._outputs, batch = args[0], args[1]
         if self.every_kimg > 0 and pl_module.num_classes > 1 and "label" in batch:
             counts = torch.bincount(batch["label"], minlength=pl_module.num_classes)
-            self._labels = counts if self._labels is None else self._labels + counts
+            self._labels = counts if self._labels is None else self._labels.to(counts) + counts
         super().on_train_batch_end(trainer, pl_module, *args)
 
     def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
@@ -107,16 +107,14 @@ class Watch(Timed):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Metrics) and callback.scored_at == module.clock.images:
                 values |= callback.latest
+        measured = self._look(trainer, module) if self._looks_now(module.clock) else {}
         if self._labels is not None:
             shares = self._labels.double() / self._labels.sum()
-            values["label_perplexity"] = float(torch.special.entr(shares).sum().exp())
+            measured["label_perplexity"] = float(torch.special.entr(shares).sum().exp())
             self._labels = None
-        if self._looks_now(module.clock):
-            looked = self._look(trainer, module)
-            if looked:
-                record(trainer, module, looked)
-            values |= looked
-        verdicts = self.rules.observe(watch.Record(module.clock.images, values))
+        if measured:  # `lgen watch` judges by the records alone, and is to say the same
+            record(trainer, module, measured)
+        verdicts = self.rules.observe(watch.Record(module.clock.images, values | measured))
         if not self.introduced and module.clock.images > 0:
             self._introduce(trainer)
         # the values of ranks differ (each has its own losses): what rank 0 saw is what all of them do
@@ -160,6 +158,8 @@ class Watch(Timed):
         if not trainer.is_global_zero:
             return
         action = self.action if verdict.severity == "stop" else "warn"
+        if action == "rollback" and module.rollbacks >= self.rollbacks:
+            action = "stop"
         attempt = next((logger.attempt for logger in trainer.loggers if isinstance(logger, records.RecordLogger)), 0)
         records.append(
             Path(trainer.default_root_dir) / "events.jsonl",
@@ -170,7 +170,7 @@ class Watch(Timed):
                 "severity": verdict.severity,
                 "action": action,
                 "message": verdict.message,
-                "values": {k: v if v == v else None for k, v in verdict.values.items()},
+                "values": {k: v if math.isfinite(v) else None for k, v in verdict.values.items()},
                 "attempt": attempt,
             },
         )
@@ -180,9 +180,15 @@ class Watch(Timed):
 
     def state_dict(self) -> dict[str, Any]:
         """A resumed run knows the history that the rules compare with."""
-        return {"rules": self.rules.state_dict(), "troubled": self.troubled, "introduced": self.introduced}
+        return {
+            "rules": self.rules.state_dict(),
+            "troubled": self.troubled,
+            "introduced": self.introduced,
+            "labels": self._labels,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore it."""
         self.rules.load_state_dict(state_dict["rules"])
         self.troubled, self.introduced = state_dict["troubled"], state_dict["introduced"]
+        self._labels = state_dict.get("labels")

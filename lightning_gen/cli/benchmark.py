@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,8 @@ def run(
         _forecast(runner, pending, done, place)
     if only_forecast:
         return
+    if pending:
+        _make([("--out", file.parent), ("--out", place.pictures), ("--runs", place.runs)])
     try:
         for result in runner.LAUNCHERS[launcher](plan, pending, place, device):
             results.append(file, result)
@@ -121,6 +125,21 @@ def run(
     if len(left()) == len(rows):
         click.echo(f"no row of the suite {plan.name} is done: each of them failed", err=True)
         sys.exit(1)
+
+
+def _make(folders: Sequence[tuple[str, Path]]) -> None:
+    """The folders of the options, before hours pass; none where one of them cannot be written."""
+    from lightning_gen import files
+    from lightning_gen.errors import UserError
+
+    made: list[Path] = []
+    for option, folder in folders:
+        try:
+            made[:0] = files.make_folder(folder)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as reason:
+            files.remove_empty(made)
+            raise UserError(f"cannot write to {option} {folder}: {reason.strerror}") from reason
 
 
 def _interrupted(rows: list[Any], left: list[Any]) -> str:
@@ -165,16 +184,22 @@ def _line(result: Any) -> str:
 @click.argument("suite")
 @click.option("--out", default=RESULTS, show_default=True, metavar="DIR", help="Where the results lie.")
 def report(suite: str, out: str) -> None:
-    """Write the leaderboard of SUITE again, as Markdown and as one HTML page, and print the former."""
+    """Write the leaderboard of SUITE again, as Markdown and as one HTML page, and print the former.
+
+    SUITE is a name, the YAML file of a suite, or a file of results.
+    """
     file = _results(suite, out)
     click.echo(_written(file))
     _where(file)
 
 
 def _results(suite: str, out: str) -> Path:
+    from lightning_gen.benchmark import suite as suites
     from lightning_gen.errors import UserError, nearest
 
-    name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+    # a file may give its suite another name than its own
+    is_planned = suite.endswith(suites.SUFFIXES) or suite in suites.available()
+    name = suites.load(suite).name if is_planned else suite
     file = Path(suite) if suite.endswith(".jsonl") else Path(out) / f"{name}.jsonl"
     if not file.is_file():
         known = [path.stem for path in sorted(Path(out).glob("*.jsonl"))]
@@ -186,12 +211,17 @@ def _written(file: Path) -> str:
     """The leaderboard of a file of results, written beside it as .md and .html."""
     from lightning_gen import files
     from lightning_gen.benchmark import leaderboard, page, results
+    from lightning_gen.errors import UserError
 
     rows = results.read(file)
-    markdown = leaderboard.markdown(leaderboard.build(rows))
-    files.write(file.with_suffix(".md"), markdown)
-    files.write(file.with_suffix(".html"), page.page(rows, file.parent))
-    return markdown
+    written = {".md": leaderboard.markdown(leaderboard.build(rows)), ".html": page.page(rows, file.parent)}
+    for suffix, content in written.items():
+        path = file.with_suffix(suffix)
+        try:
+            files.write(path, content)
+        except OSError as reason:
+            raise UserError(f"cannot write {path}: {reason.strerror}") from reason
+    return written[".md"]
 
 
 def _where(file: Path) -> None:
@@ -237,13 +267,17 @@ def _from_evaluate(file: Path) -> Any:
         content = json.loads(file.read_text(encoding="utf-8"))
         parts = content.get("protocols", [content])
         evaluations = tuple(
-            Evaluation("final", 0, part["scores"], Passport.from_json(part["passport"])) for part in parts
+            Evaluation("final", 0, _numbers(part["scores"]), Passport.from_json(part["passport"])) for part in parts
         )
     except OSError as reason:
         raise UserError(f"{file} cannot be read: {reason.strerror}") from reason
-    except (ValueError, KeyError, TypeError, AttributeError) as reason:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as reason:
         raise UserError(f"{file} was not written by `lgen evaluate --json`") from reason
     return ResultRow("", file.stem, "", 0, "done", evaluations=evaluations)
+
+
+def _numbers(scores: dict[str, Any]) -> dict[str, float | None]:
+    return {name: None if value is None else float(value) for name, value in scores.items()}
 
 
 def _words(listed: str | None) -> list[str]:

@@ -68,8 +68,7 @@ def command(
     model, name = latents.open_model(run, device, label, vectors=False)
     if not model.completes:
         raise UserError(f"{name} completes no images: autoregressive models do, such as pixelcnn")
-    if label is None and model.num_classes:
-        raise UserError("the model draws classes: --label K says of which one the images are")
+    latents.require_label(model, label)
     pixels = latents.pixels(named, model, n)["image"]
     known = visible(model.image_shape, hidden, share).expand(len(pixels), -1, -1, -1)
     condition = {"image": pixels, "known": known}

@@ -30,27 +30,37 @@ def command(run: str, file: str, out: str | None, grid: str | None, label: int |
     import torch
 
     from lightning_gen import images
+    from lightning_gen.module import GenerativeModule
 
     model, name = latents.open_model(run, device, label, vectors=False)
+    kind = latents.kind(model)
+    if model.translates:
+        raise UserError(f"{name} makes images of pictures, not of latents: `lgen translate` takes yours")
+    if kind == "points" and out is not None:
+        raise UserError(f"{name} draws points of the plane: --grid FILE shows them all in one picture")
+    if type(model).decode is GenerativeModule.decode:  # codes know of which class they are
+        latents.require_label(model, label)
     try:
         with np.load(file, allow_pickle=False) as content:
             found = torch.from_numpy(content["latents"])
     except Exception as reason:  # a damaged zip raises half a dozen different types
         raise UserError(f"{file} holds no array `latents`") from reason
+    if found.ndim == 0 or len(found) == 0:
+        raise UserError(f"{file} holds no latents: its array is {'empty' if found.ndim else 'a single number'}")
     made = []
     with torch.no_grad(), model.asked():
         for part in found.to(device).split(64):
             torch.manual_seed(0)
             condition = None if label is None else {"label": torch.full((len(part),), label, device=device)}
             try:
-                made.append(images.to_uint8(model.decode(part, condition)).cpu())
+                made.append(images.as_stored(model.decode(part, condition), kind).cpu())
             except (RuntimeError, IndexError, ValueError) as reason:
                 shape = " x ".join(map(str, found.shape[1:])) or "single numbers"
                 raise UserError(f"{file}: {shape} of {found.dtype} are no latents of {name}") from reason
     pixels = torch.cat(made)
     if out is not None:
         for i, image in enumerate(pixels):
-            images.save(image, Path(out) / f"{i:06d}", latents.kind(model))
+            latents.attempt(image, str(Path(out) / f"{i:06d}"), lambda image, path: images.save(image, path, kind))
         click.echo(f"{len(pixels)} images in {out}")
     if grid is not None:
-        latents.write(images.enlarge(images.sheet(pixels, latents.kind(model))), grid, images.save_png)
+        latents.write(images.enlarge(images.sheet(pixels, kind)), grid, images.save_png)

@@ -19,7 +19,9 @@ given: Any = click.option(
     "--input", "named", metavar="IMAGES|DATA", required=True, help="An image, folder, archive or data source."
 )
 few: Any = click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
-seed: Any = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream.")
+seed: Any = click.option(
+    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Names the stream."
+)
 label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
 KINDS = {"volume": "volumes", "points": "points"}
 device: Any = click.option(
@@ -45,6 +47,18 @@ def open_model(run: str, device: str, label: int | None = None, vectors: bool = 
     if label is not None and label >= model.num_classes:
         raise UserError(f"--label {label}: the model knows classes 0 to {model.num_classes - 1}")
     return model, name
+
+
+def require_label(model: GenerativeModule, label: int | None) -> None:
+    """Of a model that draws classes.
+
+    Raises:
+        UserError: there is none.
+    """
+    from lightning_gen.errors import UserError
+
+    if label is None and model.num_classes:
+        raise UserError("the model draws classes: --label K says of which one the images are")
 
 
 def kind(model: GenerativeModule) -> str:

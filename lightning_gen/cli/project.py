@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from lightning_gen.cli import latents, options
@@ -36,6 +38,8 @@ def command(
 
     if png is None and out is None:
         raise UserError("where to? --png FILE for pictures, --out FILE.npz for latents")
+    if not math.isfinite(lr):
+        raise UserError(f"--lr {lr}: must be a finite number")
 
     import torch
 
@@ -43,15 +47,16 @@ def command(
     from lightning_gen.metrics import paired
 
     model, _ = latents.open_model(run, device, label)
-    if label is None and model.num_classes:
-        raise UserError("the model draws classes: --label K says of which one the images are")
+    latents.require_label(model, label)
+    kind = latents.kind(model)
     pixels = latents.pixels(named, model, n)["image"]
     targets = images.from_uint8(pixels)
     found, _ = latent.project(model, targets, steps=steps, lr=lr, seed=seed, label=label)
     made = images.to_uint8(latent.images_of(model, found, label, seed)).cpu()
-    click.echo(f"{len(pixels)} images, PSNR {paired.psnr(made, pixels):.2f} decibels after {steps} steps")
+    psnr = f", PSNR {paired.psnr(made, pixels):.2f} decibels" if kind == "image" else ""
+    click.echo(f"{len(pixels)} {latents.KINDS.get(kind, 'images')}{psnr} after {steps} steps")
     if png is not None:
-        both = torch.cat([pixels, made])
+        both = images.shown(torch.cat([pixels, made]), kind)
         latents.write(images.enlarge(images.grid(both, columns=len(pixels))), png, images.save_png)
     if out is not None:
         latents.write({"latents": found.cpu().numpy()}, out, latents.write_arrays)

@@ -27,6 +27,7 @@ class Event:
     severity: str
     action: str
     message: str
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Run:
     """(kimg, PNG), in order."""
     passport: dict[str, Any]
     """What the scores were measured with; empty where none was."""
+    attempt: int
+    """Of the newest record."""
 
     @property
     def kimg(self) -> float:
@@ -82,38 +85,48 @@ class Run:
     @property
     def state(self) -> str:
         """finished, stopped by the watch, or how far it is."""
-        last = self.events[-1] if self.events else None
         if self.kimg >= self.budget:
             return "finished"
-        if last is not None and last.severity == "stop" and last.action == "stop":
-            return f"stopped by the watch ({last.rule})"
-        return "not finished"
+        # an earlier attempt's stop is history: the run was resumed
+        stops = [event for event in self.events if event.action == "stop" and event.attempt >= self.attempt]
+        return f"stopped by the watch ({stops[-1].rule})" if stops else "not finished"
 
 
 def read(folder: Path) -> Run:
     """The run in `folder`.
 
     Raises:
-        UserError: no run is there.
+        UserError: no run is there, or its run.yaml is damaged.
     """
     path = folder / "run.yaml"
     if not path.is_file():
         raise UserError(f"{folder} holds no run: it has no run.yaml")
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    records = jsonl.current(_objects(folder / "metrics.jsonl"))
     events = tuple(
-        Event(e["images_seen"] / 1000, e["rule"], e["severity"], e["action"], e["message"])
+        Event(e["images_seen"] / 1000, e["rule"], e["severity"], e["action"], e["message"], e["attempt"])
         for e in _objects(folder / "events.jsonl")
     )
     passport = folder / "passport.json"
     return Run(
         name=folder.resolve().name,
         folder=folder,
-        settings=settings,
-        curves=_curves(jsonl.current(_objects(folder / "metrics.jsonl"))),
+        settings=_settings(path),
+        curves=_curves(records),
         events=events,
         grids=tuple(_grids(folder / "samples")),
         passport=json.loads(passport.read_text(encoding="utf-8")) if passport.is_file() else {},
+        attempt=records[-1]["attempt"] if records else 0,
     )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """As `lgen fit` wrote them."""
+    try:
+        settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _ = settings["model"]["name"], settings["data"]["name"], settings["seed"], float(settings["kimg"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as reason:
+        raise UserError(f"{path} does not say which run this is: it is damaged, or no run.yaml of lgen fit") from reason
+    return settings
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@
 | `model.safetensors` | weights (`sharing.weights`) |
 | `config.json` | model, distribution, settings, data, budget, scores with their passport |
 | `README.md` | the model card, with the same as its front matter |
-| `samples.png` | the newest grid of the run |
+| `samples.png` | the newest grid of the run that is not newer than the weights |
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ HUB = "hf://"
 LIBRARY = "lightning_gen"
 CONFIG, CARD, PICTURE = "config.json", "README.md", "samples.png"
 FILES = (checkpoints.WEIGHTS, CONFIG, CARD, PICTURE)
-LAST = ("label_accuracy", "shape_accuracy", "colour_accuracy", "mode_coverage", "on_manifold")
-"""Scores besides those that name their extractor."""
+STATED = ("model", "data", "kimg", "scores", "distribution", "version")
+"""What `lgen pull` says of a model."""
 
 
 def push(run: Path, to: str, which: str = "last", license: str | None = None, private: bool = False) -> str:
@@ -44,15 +44,16 @@ def push(run: Path, to: str, which: str = "last", license: str | None = None, pr
         UserError: `run` is none, `to` holds something else, cannot be written, or the hub refuses.
     """
     content = checkpoints.read(checkpoints.find(run, which))
-    about = described(report.read(run), content, which)
+    found = report.read(run)
+    about = described(found, content, which)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
         weights.write(made / checkpoints.WEIGHTS, content)
         files.write(made / CONFIG, json.dumps(about, indent=2) + "\n")
-        grids = sorted((run / "samples").glob("*.png"))
-        if grids:
-            shutil.copyfile(grids[-1], made / PICTURE)
-        files.write(made / CARD, card(about, to, bool(grids), license))
+        grid = _at(found.grids, about["kimg"])
+        if grid:
+            shutil.copyfile(grid, made / PICTURE)
+        files.write(made / CARD, card(about, to, bool(grid), license))
         return _to_hub(made, to, private) if to.startswith(HUB) else _to_folder(made, Path(to).expanduser())
 
 
@@ -69,18 +70,16 @@ def pull(source: str, out: Path) -> dict[str, Any]:
         if about is None:
             raise UserError(f"{source} holds no model of lightning_gen")
         weights.read(folder / checkpoints.WEIGHTS)  # whole, and one of ours
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
-            for name in FILES:
-                if (folder / name).is_file():
-                    shutil.copyfile(folder / name, unfinished / name)
-            unfinished.chmod(0o755)  # as a folder has it that was not meant to be temporary
-            os.replace(unfinished, out)
+            files.make_folder(out.parent)
+            with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as unfinished:
+                for name in FILES:
+                    if (folder / name).is_file():
+                        shutil.copyfile(folder / name, Path(unfinished) / name)
+                os.chmod(unfinished, 0o755)  # as a folder has it that was not meant to be temporary
+                os.replace(unfinished, out)
         except OSError as reason:
             raise UserError(f"cannot write {out}: {reason.strerror}") from reason
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
     return about
 
 
@@ -90,17 +89,15 @@ def config_of(folder: Path) -> dict[str, Any] | None:
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = (
-        isinstance(about, dict) and about.get("library_name") == LIBRARY and (folder / checkpoints.WEIGHTS).is_file()
-    )
-    return about if whole else None
+    ours = isinstance(about, dict) and about.get("library_name") == LIBRARY and set(STATED) <= set(about)
+    return about if ours and (folder / checkpoints.WEIGHTS).is_file() else None
 
 
 def described(run: report.Run, content: dict[str, Any], which: str) -> dict[str, Any]:
     """Everything that the card states, as plain values."""
     origin = content[ORIGIN]
     kimg = content["state_dict"]["_extra_state"]["images_seen"] / 1000
-    scores = {name: _at(points, kimg) for name, points in run.curves.items() if name.count("/") == 1 or name in LAST}
+    scores = {name: _at(points, kimg) for name, points in run.curves.items() if _is_score(name, points)}
     return {
         "library_name": LIBRARY,
         "model": origin["model"],
@@ -155,8 +152,14 @@ def card(about: dict[str, Any], to: str, pictured: bool, license: str | None) ->
     )
 
 
-def _at(points: list[tuple[float, float]], kimg: float) -> float | None:
-    """The newest value that is not newer than the weights."""
+def _is_score(name: str, points: Sequence[tuple[float, float]]) -> bool:
+    """It names its extractor, or the untrained model has it too, of which no step had returned anything; `is/tiny/std`
+    accompanies another one."""
+    return name.count("/") == 1 or (name.count("/") == 0 and points[0][0] == 0)
+
+
+def _at(points: Sequence[tuple[float, Any]], kimg: float) -> Any:
+    """The newest of them that is not newer than the weights; None where all are."""
     return next((value for at, value in reversed(points) if at <= kimg), None)
 
 
@@ -172,6 +175,8 @@ def _to_folder(made: Path, folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         for file in made.iterdir():
             files.write(folder / file.name, file.read_bytes())
+        for name in _not_made(made):
+            (folder / name).unlink(missing_ok=True)
     except OSError as reason:
         raise UserError(f"cannot write {reason.filename or folder}: {reason.strerror}") from reason
     return str(folder)
@@ -182,8 +187,18 @@ def _to_hub(made: Path, to: str, private: bool) -> str:
     api = hub.HfApi(library_name=LIBRARY)
     with _in_one_line(f"push to {to}"):
         address = api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=made, commit_message="A model of lightning_gen")
+        api.upload_folder(
+            repo_id=name,
+            folder_path=made,
+            commit_message="A model of lightning_gen",
+            delete_patterns=_not_made(made),
+        )
     return str(address)
+
+
+def _not_made(made: Path) -> list[str]:
+    """Of an earlier push they may still lie there, and show another model."""
+    return [name for name in FILES if not (made / name).exists()]
 
 
 @contextmanager

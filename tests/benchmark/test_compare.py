@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from result_rows import OFFICIAL, TINY, evaluation, failed, row, table
@@ -63,6 +64,16 @@ def test_weights_that_only_one_row_has_are_named():
 def test_a_score_without_a_number_has_no_difference():
     (line,) = table(compare(row("dcgan", fid=None), row("progan")))
     assert (line["dcgan, seed 0"], line["difference"], line["better"]) == ("-", "-", "-")
+
+
+def test_a_score_that_is_not_finite_is_shown_as_it_is_and_nan_is_never_better():
+    a, b = (
+        row(evaluations=(evaluation(math.nan, kid=1.0),)),
+        row("progan", evaluations=(evaluation(1.5, kid=math.inf),)),
+    )
+    fid, kid = table(compare(a, b))
+    assert (fid["dcgan, seed 0"], fid["difference"], fid["better"]) == ("nan", "nan", "-")
+    assert (kid["progan, seed 0"], kid["difference"], kid["better"]) == ("inf", "+inf", "first")
 
 
 def test_two_rows_of_one_name_are_told_apart():

@@ -87,6 +87,11 @@ def test_a_whole_line_that_is_no_row_is_named(tmp_path, line, named):
     assert named in str(failure.value)
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read(tmp_path)
+
+
 def test_evaluations_are_grouped_by_what_changes_the_number():
     other_seed = dataclasses.replace(TINY, seed=7, checkpoint_digest="abc")
     rows = [

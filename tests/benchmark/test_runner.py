@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, ClassVar, TextIO
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from result_rows import TINY, evaluation
 from result_rows import row as made_up
@@ -163,6 +166,113 @@ def test_ctrl_c_saves_the_row_in_progress_and_says_which_are_done(tmp_path: Path
     assert [row.entry for row in results.read(tmp_path / "results" / "small.jsonl")] == ["dcgan"]
 
 
+def ended(code: int, says: str) -> Any:
+    """A training that is over as soon as it began."""
+
+    class Ended:
+        commands: ClassVar[list[list[str]]] = []
+
+        def __init__(self, command: list[str], stdout: TextIO, **options: object) -> None:
+            self.commands.append(command)
+            stdout.write(says)
+            stdout.flush()
+
+        def wait(self) -> int:
+            return code
+
+        def kill(self) -> None:
+            pass
+
+    return Ended
+
+
+def test_rows_of_an_entry_with_a_dot_in_its_name_have_each_a_config_and_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = suite.load(str(write(tmp_path, SUITE.replace("model: dcgan", "model: dcgan, name: r1-0.5"))))
+    place = runner.Place(tmp_path / "runs", tmp_path / "pictures")
+    monkeypatch.setattr(runner.subprocess, "Popen", training := ended(0, ""))
+    rows = suite.rows(plan, seeds=[0, 1])
+    for row in rows:
+        runner._train(row, place.run(row))
+    configs = [Path(command[command.index("--config") + 1]) for command in training.commands]
+    assert [yaml.safe_load(config.read_text())["seed"] for config in configs] == [0, 1]
+    assert {path.name for path in place.runs.glob("*.log")} == {f"{place.run(row).name}.log" for row in rows}
+
+
+def test_a_row_fails_for_the_reason_of_its_last_start_and_states_what_training_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = suite.load(str(write(tmp_path)))
+    (row,) = suite.rows(plan)
+    place = runner.Place(tmp_path / "runs", tmp_path / "pictures")
+    for says in ("stopped by the watch at 0.05 kimg: mode collapse\n", "Error: no more memory\n"):
+        monkeypatch.setattr(runner.subprocess, "Popen", ended(1, says))
+        failed = runner.run_row(plan, row, place, "cpu")
+        assert failed.reason is not None
+        assert says.strip() in failed.reason
+        assert failed.kimg == 0
+    run = place.run(row)
+    run.mkdir()
+    records = [{"images_seen": seen, "images_per_second": 16.0, "attempt": 0} for seen in (32, 64)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    failed = runner.run_row(plan, row, place, "cpu")
+    assert (failed.kimg, failed.seconds) == (0.064, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--runs", "file/x", "cannot write to --runs"),
+        ("--out", "file", "cannot write to --out"),
+        ("--out", "taken", "cannot write to --out"),
+    ],
+)
+def test_folders_that_cannot_be_written_are_refused_before_the_first_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "run_row", None)
+    write(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "small").touch()  # where the pictures go
+    before = sorted(tmp_path.rglob("*"))
+    refused = lgen("run", "small.yaml", "-q", "--out", "out", "--runs", "runs", option, value)
+    assert refused.exit_code == 2, refused.output + repr(refused.exception)
+    assert said in refused.output
+    assert "Not a directory" in refused.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_leaderboard_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    results.append(tmp_path / "cpu.jsonl", made_up())
+    (tmp_path / "cpu.html").mkdir()
+    refused = lgen("report", tmp_path / "cpu.jsonl")
+    assert refused.exit_code == 2, refused.output + repr(refused.exception)
+    assert f"cannot write {tmp_path / 'cpu.html'}: Is a directory" in refused.output
+
+
+def test_a_suite_is_reported_under_the_name_that_its_file_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yml").write_text(f"name: small\n{SUITE}")
+    results.append(tmp_path / "out" / "small.jsonl", made_up())
+    forecast = lgen("run", "mine.yml", "--only", "dcgan", "--out", "out", "--forecast")
+    assert "suite small: 1 rows" in forecast.output, forecast.output
+    for named in ("mine.yml", "small"):
+        assert "out/small.md" in lgen("report", named, "--out", "out").output
+
+
+def test_a_file_whose_scores_are_no_numbers_is_none_of_evaluate(tmp_path: Path) -> None:
+    for score, code in (('"good"', 2), ("1" + "0" * 400, 2), ("NaN", 0)):
+        content = f'{{"scores": {{"fid/tiny": {score}}}, "passport": {json.dumps(TINY.to_json())}}}'
+        (tmp_path / "a.json").write_text(content)
+        done = lgen("compare", tmp_path / "a.json", tmp_path / "a.json")
+        assert done.exit_code == code, done.output + repr(done.exception)
+
+
 def test_a_second_ctrl_c_kills_the_row_in_progress() -> None:
     class Impatient(subprocess.Popen[bytes]):
         def wait(self, timeout: float | None = None) -> int:
@@ -234,6 +344,30 @@ def test_a_row_with_augmentation_is_another_run_than_without() -> None:
     assert len(found) == 4
 
 
+def test_seeds_that_were_trained_at_another_precision_or_by_other_code_stand_apart() -> None:
+    _, row, result = stored()
+    found = []
+    changes: list[tuple[str | None, list[dict[str, str]]]] = [
+        ("32-true", []),
+        ("bf16-mixed", []),
+        (None, [{"file": "/net.py", "class": "Net", "digest": "0123456789ab"}]),
+        (None, [{"file": "/net.py", "class": "Net", "digest": "ba9876543210"}]),
+    ]
+    for seed, (precision, plugins) in enumerate(changes):
+        values = {**row.settings.values, "trainer": {"precision": precision}}
+        explicit = frozenset({"trainer.precision"} if precision else ())
+        settings = dataclasses.replace(row.settings, values=values, explicit=explicit, plugins=plugins)
+        told = runner._told(dataclasses.replace(row, settings=settings))
+        found.append(dataclasses.replace(result, seed=seed, settings=told))
+    lines = leaderboard.build(found).tables[0].lines
+    assert sorted(line.name for line in lines if not line.published) == [
+        "dcgan (dcgan, plugin Net 0123456789ab)",
+        "dcgan (dcgan, plugin Net ba9876543210)",
+        "dcgan (dcgan, trainer.precision 32-true)",
+        "dcgan (dcgan, trainer.precision bf16-mixed)",
+    ]
+
+
 @pytest.mark.parametrize("name", [path.stem for path in RESULTS])
 def test_lines_from_before_metrics_and_split_were_kept_are_done_and_reported(name: str) -> None:
     plan = suite.load(name)
@@ -280,6 +414,25 @@ def test_scores_of_unlike_protocols_are_not_set_side_by_side(tmp_path: Path) -> 
 FINE = "tier: smoke\nabout: x\nentries: [{model: dcgan}]\n"
 
 
+def test_an_entrys_own_settings_win_over_the_suites_and_its_budget_over_both() -> None:
+    own = {"kimg": 5, "model.width": 8}
+    entries = (
+        suite.Entry("dcgan", "none"),
+        suite.Entry("dcgan", "own", settings=own),
+        suite.Entry("dcgan", "budget", kimg=2, settings=own),
+    )
+    plan = suite.Suite("small", "", "smoke", entries, settings={"kimg": 20, "model.width": 4}, kimg=10)
+    found = [(row.settings.values["kimg"], row.settings.values["model"]["width"]) for row in suite.rows(plan)]
+    assert found == [(10, 4), (5, 8), (2, 8)]
+
+
+def test_settings_of_a_suite_keep_their_letters() -> None:
+    kept = {"data.root": 'фото "1"/кот'}
+    plan = suite.Suite("small", "", "smoke", (suite.Entry("dcgan"),), data="folder", settings=kept)
+    (row,) = suite.rows(plan)
+    assert row.settings.values["data"]["root"] == kept["data.root"]
+
+
 @pytest.mark.parametrize("name", sorted(suite.available()))
 def test_suites_of_the_repository_resolve(name: str) -> None:
     assert suite.rows(suite.load(name))
@@ -309,6 +462,13 @@ def test_suites_of_the_repository_resolve(name: str) -> None:
         (f"{FINE}kimg: -1\n", "small.yaml: kimg: expected a number, more than 0, got -1"),
         (f"{FINE}protocols: tiny\n", 'small.yaml: protocols: expected a list of words, got "tiny"'),
         (f"{FINE}metrics: [fidd]\n", "did you mean 'fid'"),
+        (
+            "tier: smoke\nabout: x\nentries: [{model: dcgan, name: w/o ema}]\n",
+            'small.yaml, entry 1: name: expected a short word without /, for files are named after it, got "w/o ema"',
+        ),
+        (f'{FINE}name: ".."\n', "small.yaml: name: expected a short word without /"),
+        (f'{FINE}name: "a\\nb"\n', "small.yaml: name: expected a short word without /"),
+        (f"{FINE}name: {'ф' * 101}\n", "small.yaml: name: expected a short word without /"),
     ],
 )
 def test_a_wrong_suite_is_refused_before_anything_runs(tmp_path: Path, text: str, said: str) -> None:

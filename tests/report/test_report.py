@@ -34,6 +34,22 @@ def test_a_run_that_the_watch_stopped_says_so(tmp_path: Path) -> None:
     assert "40 of 100 kimg" in sentence(run)
 
 
+def test_a_run_that_was_resumed_after_the_watch_stopped_it_is_not_stopped(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run", stopped=True, kimg=40)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"images_seen": 41000, "step": 9, "loss_d": 1.0, "attempt": 1}\n')
+    assert report.read(folder).state == "not finished"
+
+
+@pytest.mark.parametrize("content", ["", "kimg: [\n", "- a list\n", "model: dcgan\n", "\x00"])
+def test_a_damaged_run_yaml_is_one_line_with_code_2(content: str, tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    (run / "run.yaml").write_text(content)
+    done = CliRunner().invoke(main, ["report", str(run)])
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert f"{run / 'run.yaml'} does not say which run this is" in done.output
+
+
 def test_a_run_that_still_trains_has_a_report(tmp_path: Path) -> None:
     run = make(tmp_path / "run", records=3, grids=1, kimg=10)
     with (run / "metrics.jsonl").open("a") as file:
@@ -70,6 +86,11 @@ def test_several_runs_stand_over_one_another(tmp_path: Path) -> None:
     page = report.page(runs)
     assert '"label":"one: loss_d"' in page
     assert '"label":"two: loss_d"' in page
+
+
+def test_each_run_has_its_own_grids_where_an_earlier_one_has_none(tmp_path: Path) -> None:
+    page = report.page([report.read(make(tmp_path / name, grids=grids)) for name, grids in (("one", 0), ("two", 3))])
+    assert re.findall(r'data-run="(\d)"', page) == ["1"]
 
 
 def test_accompanying_values_and_places_are_no_lines(tmp_path: Path) -> None:

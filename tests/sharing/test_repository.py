@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -79,6 +80,44 @@ def test_pushing_again_brings_the_folder_up_to_date(run: Path, pushed: Path) -> 
     assert repository.config_of(pushed)["kimg"] == 0.16  # type: ignore[index]
 
 
+def rolled_back(run: Path, to: Path) -> Path:
+    """The run, with a grid of an attempt that was given up."""
+    shutil.copytree(run, to)
+    shutil.copy(run / "samples" / f"{0:012d}.png", to / "samples" / f"{320:012d}.png")
+    return to
+
+
+def test_the_picture_is_of_the_weights_that_are_pushed(run: Path, tmp_path: Path) -> None:
+    lgen("push", rolled_back(run, tmp_path / "run"), tmp_path / "shared")
+    grids = sorted((run / "samples").glob("*.png"))
+    assert (tmp_path / "shared" / "samples.png").read_bytes() == grids[-1].read_bytes()
+    lgen("push", run, tmp_path / "best", "--checkpoint", "best")
+    kimg = repository.config_of(tmp_path / "best")["kimg"]  # type: ignore[index]
+    not_newer = [grid for grid in grids if int(grid.stem) <= 1000 * kimg]
+    assert (tmp_path / "best" / "samples.png").read_bytes() == not_newer[-1].read_bytes()
+
+
+def test_pushing_a_model_without_a_picture_leaves_no_other_model_s(run: Path, pushed: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "samples")
+    lgen("push", tmp_path / "run", pushed)
+    assert sorted(path.name for path in pushed.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_the_card_states_every_score_and_no_loss() -> None:
+    of_both, of_steps = [(0.0, 1.0), (0.1, 2.0)], [(0.1, 2.0)]
+    for name in ("psnr", "modes_covered", "high_quality", "a_plugin_s"):
+        assert repository._is_score(name, of_both)
+    assert repository._is_score("fid/tiny", of_steps)  # scored since a resume
+    for name in ("loss_d", "images_per_second", "diversity", "label_perplexity", "is/tiny/std"):
+        assert not repository._is_score(name, of_both if "/" in name else of_steps)
+
+
+def test_a_folder_that_cannot_be_made_is_said(pushed: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot write" in lgen("pull", pushed, "--out", tmp_path / "file" / "mine", code=2)
+
+
 def test_nothing_of_anybody_is_overwritten(run: Path, pushed: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -88,13 +127,17 @@ def test_nothing_of_anybody_is_overwritten(run: Path, pushed: Path, tmp_path: Pa
     assert [path.read_text() for path in other.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "foreign"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "foreign", "silent"])
 def test_a_damaged_model_is_not_pulled(damage: str, pushed: Path, tmp_path: Path) -> None:
     if damage == "cut":
         file = pushed / "model.safetensors"
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "gone":
         (pushed / "model.safetensors").unlink()
+    elif damage == "silent":
+        config = json.loads((pushed / "config.json").read_text())
+        del config["scores"]
+        (pushed / "config.json").write_text(json.dumps(config))
     else:
         (pushed / "config.json").write_text('{"library_name": "diffusers"}')
     lgen("pull", pushed, "--out", tmp_path / "mine", code=2)
@@ -121,9 +164,11 @@ class Hub:
         self.made = {"name": name, **options}
         return f"https://huggingface.co/{name}"
 
-    def upload_folder(self, repo_id: str, folder_path: Path, **_: Any) -> None:
+    def upload_folder(self, repo_id: str, folder_path: Path, delete_patterns: list[str], **_: Any) -> None:
         assert repo_id == self.made["name"]
-        shutil.copytree(folder_path, self.folder / repo_id)
+        shutil.copytree(folder_path, self.folder / repo_id, dirs_exist_ok=True)
+        for pattern in delete_patterns:
+            (self.folder / repo_id / pattern).unlink(missing_ok=True)
 
     def snapshot_download(self, name: str, local_dir: str, allow_patterns: list[str]) -> None:
         if not (self.folder / name).exists():
@@ -146,6 +191,9 @@ def test_the_hub_is_a_folder_elsewhere(run: Path, tmp_path: Path, monkeypatch: p
         "model.safetensors",
         "samples.png",
     ]
+    shutil.copytree(run, "pictureless", ignore=shutil.ignore_patterns("samples"))
+    lgen("push", "pictureless", "hf://me/mine")
+    assert not (hub.folder / "me" / "mine" / "samples.png").exists()
     assert "Repository Not Found" in lgen("pull", "hf://me/other", code=2)
     assert not Path("other").exists()
 
@@ -153,6 +201,7 @@ def test_the_hub_is_a_folder_elsewhere(run: Path, tmp_path: Path, monkeypatch: p
 def test_real_calls_of_the_hub_exist() -> None:
     hub = pytest.importorskip("huggingface_hub")
     assert {"create_repo", "upload_folder"} <= set(dir(hub.HfApi))
+    assert "delete_patterns" in inspect.signature(hub.HfApi.upload_folder).parameters
     assert callable(hub.snapshot_download)
 
 
