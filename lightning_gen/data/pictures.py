@@ -80,7 +80,7 @@ def side_by_side(data: bytes, resolution: int, channels: int) -> tuple[np.ndarra
     if width % 2:
         raise ValueError(f"{width} pixels wide: two pictures side by side have an even width")
     halves = [image.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
-    return np.concatenate([_array(_square(half, resolution, changes)) for half in halves]), changes
+    return np.concatenate([_array(_square(half, resolution, changes)) for half in halves]), list(dict.fromkeys(changes))
 
 
 def is_grey(data: bytes) -> bool:
