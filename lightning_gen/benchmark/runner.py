@@ -209,8 +209,8 @@ def _split(suite: Suite, row: Row) -> str | None:
 
 
 def _told(row: Row) -> dict[str, Any]:
-    """What of the settings a reader of the table wants: what was asked for beyond the preset, of all that the
-    fingerprint is of, for seeds that differ in it are no seeds of one entry."""
+    """What of the settings a reader of the table wants: what was asked for beyond the preset, as far as it shapes the
+    weights. Seeds that differ in it are no seeds of one entry."""
     told: dict[str, Any] = {"preset": row.settings.preset} if row.settings.preset else {}
     for name in sorted(row.settings.explicit):
         group, _, key = name.partition(".")
