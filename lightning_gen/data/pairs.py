@@ -313,7 +313,7 @@ def _by_name(setting: str, root: str, split: str) -> dict[str, str]:
     for path in paths:
         name, _ = posixpath.splitext(path.removeprefix(f"{around}/"))
         if (other := named.setdefault(name, path)) != path:
-            raise UserError(f"--data.{setting} {root}: {other} and {path} are both called {name}: pairs have equal names")
+            raise UserError(f"--data.{setting} {root}: {other} and {path} are both called {name}, as pairs are")
     return named
 
 

@@ -21,7 +21,6 @@ from lightning_gen.resnet import (
     GeneratorBlock,
     Make,
     SelfAttention,
-    class_groups,
     class_norm,
     glorot,
     spectral_glorot,
@@ -117,8 +116,6 @@ class SAGAN(GenerativeModule):
         discriminator_width: The same for the discriminator; at 32 pixels half of each layer's.
         lr: Learning rate of the generator.
         discriminator_lr: Learning rate of the discriminator: two time-scales (section 4.2).
-        class_rate: How many times as fast as the rest of the generator its tables of scales and shifts learn, of which
-            an update moves only the rows of its classes; 1 in the paper.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
         spectral_norm: Whether the weights of both networks are divided by their largest singular values.
@@ -133,11 +130,10 @@ class SAGAN(GenerativeModule):
         "quick": {
             "image_shape": (3, 32, 32),
             "latent_dim": 16,
-            "width": 4,
-            "discriminator_width": 12,
+            "width": 8,
+            "discriminator_width": 8,
             "lr": 2e-3,
             "discriminator_lr": 2e-3,
-            "class_rate": 5.0,
             "betas": (0.0, 0.99),
             "spectral_norm": False,
             "penalty": 1.0,
@@ -147,7 +143,7 @@ class SAGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 256000, "data.batch_size": 256},
         "paper-32": {"kimg": 6400, "data.batch_size": 64},
-        "quick": {"kimg": 64, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
@@ -159,7 +155,6 @@ class SAGAN(GenerativeModule):
         discriminator_width: PositiveInt = 64,
         lr: PositiveFloat = 1e-4,
         discriminator_lr: PositiveFloat = 4e-4,
-        class_rate: PositiveFloat = 1.0,
         betas: tuple[Decay, Decay] = (0.0, 0.9),
         critic_steps: PositiveInt = 1,
         spectral_norm: bool = True,
@@ -186,7 +181,7 @@ class SAGAN(GenerativeModule):
         lr_d, lr_g, betas = self.hparams.discriminator_lr, self.hparams.lr, self.hparams.betas
         return [
             torch.optim.Adam(self.discriminator.parameters(), lr_d, betas),
-            torch.optim.Adam(class_groups(self.generator, lr_g, self.hparams.class_rate), lr_g, betas),
+            torch.optim.Adam(self.generator.parameters(), lr_g, betas),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
