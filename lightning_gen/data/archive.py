@@ -205,7 +205,7 @@ class Archive(Files):
     def _inside(self, name: str, member: str) -> str:
         """`name` without "./"; refused where it leads out of the archive."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/") or re.match(r"[A-Za-z]:/", name) or ".." in parts:
+        if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
             raise UserError(f"--data.root {self.root}: refused, its member {member!r} leads out of the archive")
         return "/".join(parts)
 

@@ -68,10 +68,8 @@ class Folder(Source):
     ):
         if not root:
             raise UserError("the data source folder needs --data.root: a folder or an archive of images")
-        if resolution < 4:
-            raise UserError(f"--data.resolution {resolution} is too small: 4 or more")
-        if channels not in (1, 3):
-            raise UserError(f"--data.channels {channels}: 3 (colour) or 1 (grey)")
+        refuse_small(resolution)
+        refuse_channels(channels)
         if on_error not in ("stop", "skip"):
             raise UserError(f"--data.on_error {on_error}: stop or skip")
         self._flip = flip
@@ -104,6 +102,18 @@ class Folder(Source):
     def class_counts(self) -> Tensor:
         """Known from the preparation."""
         return torch.tensor(self._set.counts if self.class_names else [], dtype=torch.int64)
+
+
+def refuse_small(resolution: int) -> None:
+    """Raises UserError: pictures are not brought to so few pixels."""
+    if resolution < 4:
+        raise UserError(f"--data.resolution {resolution} is too small: 4 or more")
+
+
+def refuse_channels(channels: int, setting: str = "channels") -> None:
+    """Raises UserError: pictures have no such number of channels."""
+    if channels not in (1, 3):
+        raise UserError(f"--data.{setting} {channels}: 3 (colour) or 1 (grey)")
 
 
 def usual_side(root: str, split: str = "train") -> tuple[int, list[str]]:
@@ -153,12 +163,11 @@ def prepare(
             return found
         arranged = arrange(files.paths(), root, split, is_archive=files.is_archive)
         key = cache.key_of(files.digest(arranged.paths), arranged.class_names, *how)
-        found = shelf.find(key)
-        if found is None:
+        if shelf.find(key) is None:
             shape = (len(arranged.paths), channels, resolution, resolution)
             classes = max(1, len(arranged.class_names))
             fill = partial(_fill, files, arranged, on_error == "skip", decode)
-            found = shelf.keep(key, shape, np.array(arranged.labels), classes, fill)
+            shelf.keep(key, shape, np.array(arranged.labels), classes, fill)
         return shelf.remember(place, files.signature, key, arranged.notes)
 
 

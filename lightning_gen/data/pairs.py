@@ -102,9 +102,8 @@ class Paired(Source):
     ):
         choice("direction", direction, get_args(Direction))
         _refuse_b_alone(root, root_b)
-        for setting, number in (("source_channels", source_channels), ("channels", channels)):
-            if number not in (1, 3):
-                raise UserError(f"--data.{setting} {number}: 3 (colour) or 1 (grey)")
+        folder.refuse_channels(source_channels, "source_channels")
+        folder.refuse_channels(channels)
         self._swap = direction == "ba"
         self._flip = flip
         of_a, of_b = (channels, source_channels) if self._swap else (source_channels, channels)
@@ -122,8 +121,7 @@ class Paired(Source):
         else:
             if channels != source_channels:
                 raise UserError("--data.source_channels: pictures side by side in one file have the same channels")
-            if resolution < 4:
-                raise UserError(f"--data.resolution {resolution} is too small: 4 or more")
+            folder.refuse_small(resolution)
             self._halves = folder.prepare(root, resolution, 2 * channels, split, "stop", pictures.side_by_side)
             self.title, self.split = f"{Path(root).name}, side by side", self._halves.about["split"]
         if self._halves is not None:

@@ -18,7 +18,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from lightning_gen.data.cache import cache_folder, digest_of
-from lightning_gen.data.folder import mirrored
+from lightning_gen.data.folder import mirrored, refuse_small
 from lightning_gen.data.source import Batch, Source
 from lightning_gen.errors import UserError
 
@@ -34,8 +34,7 @@ class _Downloaded(Source):
     """The files that torchvision looks for, below `root`, as a user would have to put them."""
 
     def __init__(self, root: str, resolution: int, split: str, flip: bool, download: bool):
-        if resolution < 4:
-            raise UserError(f"--data.resolution {resolution} is too small: 4 or more")
+        refuse_small(resolution)
         if split not in ("train", "test"):
             raise UserError(f"--data.split {split}: {self.title} has train and test")
         folder = Path(root).expanduser() if root else cache_folder() / "torchvision"
