@@ -150,9 +150,9 @@ def normal_weights(layer: nn.Module) -> None:
 
 
 def he_weights(layer: nn.Module) -> None:
-    """Weights of convolutions from N(0, gain^2 / inputs), biases 0: He et al. 2015, equation 10, for a leaky ReLU of
-    slope 0.2. For `network.apply`."""
-    if isinstance(layer, nn.Conv2d):
+    """Weights from N(0, gain^2 / inputs), biases 0: He et al. 2015, equation 10, for a leaky ReLU of slope 0.2. For
+    `network.apply`."""
+    if isinstance(layer, nn.Linear | nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, 0.2)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

@@ -43,10 +43,12 @@ def test_minibatch_stddev_takes_any_batch_in_groups() -> None:
     torch.testing.assert_close(whole[8:], minibatch_stddev(x[8:], group=4))
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2)])
-def test_he_weights_keep_the_mean_square_of_what_has_passed_a_leaky_relu(kernel: int, stride: int) -> None:
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(32, 512, 3, padding=1), nn.Conv2d(32, 512, 4, 2, 1), nn.Linear(16, 512)], ids=str
+)
+def test_he_weights_keep_the_mean_square_of_what_has_passed_a_leaky_relu(layer: nn.Module) -> None:
     torch.manual_seed(0)
-    layer = nn.Conv2d(32, 512, kernel, stride, padding=1).apply(he_weights)
+    layer.apply(he_weights)
     x = nn.functional.leaky_relu(torch.randn(8, 32, 16, 16), 0.2)
     out = nn.functional.leaky_relu(layer(x), 0.2)[:, :, 2:-2, 2:-2]  # away from the zero padding
     assert out.square().mean().item() == pytest.approx(x.square().mean().item(), rel=0.1)

@@ -11,7 +11,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError, without_labels
-from lightning_gen.layers import normal_weights, normed
+from lightning_gen.layers import he_weights, normal_weights, normed
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -56,7 +56,9 @@ class Discriminator(nn.Module):
     Six 3x3 convolutions, the first, third and fifth of which halve the size, each with dropout.
     """
 
-    def __init__(self, num_classes: int, width: int, side: int, channels: int, dropout: float, noise: float):
+    def __init__(
+        self, num_classes: int, width: int, side: int, channels: int, dropout: float, noise: float, batch_norm: bool
+    ):
         super().__init__()
         widths = [channels, *(width << depth for depth in range(6))]
         layers: list[nn.Module] = []
@@ -64,7 +66,7 @@ class Discriminator(nn.Module):
             layers += [
                 ActivationNoise(noise),
                 nn.Conv2d(narrow, wide, 3, stride=1 if depth % 2 else 2, padding=1),
-                *([nn.BatchNorm2d(wide)] if depth > 0 else []),
+                *([nn.BatchNorm2d(wide)] if batch_norm and depth > 0 else []),
                 nn.LeakyReLU(0.2, inplace=True),
                 nn.Dropout(dropout),
             ]
@@ -84,7 +86,8 @@ class ACGAN(GenerativeModule):
     is read as 384 maps of 4x4 pixels, since three doublings do not lead from 1x1 to 32x32; of the settings that the
     paper searched, the activation noise is 0.1 and the learning rate 2e-4; the generator minimises the non-saturating
     loss in the place of L_S with its sign turned; fake images take the labels of the real batch, so that both have the
-    data's frequencies. The preset `quick` adds what the paper does not have, R1.
+    data's frequencies. The preset `quick` leaves batch norm, dropout and noise out of the
+    discriminator and adds what the paper does not have, R1.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 8 from 24 to 128 pixels.
@@ -92,6 +95,7 @@ class ACGAN(GenerativeModule):
         latent_dim: Length of the latent vector.
         width: Feature maps of the generator's layer nearest the image; they double towards the first one.
         discriminator_width: The same for the discriminator; they double five times.
+        discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         dropout: Share of the discriminator's activations that a training step leaves out, in each layer.
         activation_noise: Deviation of the noise on the inputs of each of the discriminator's convolutions.
         classifier: Weight of the class terms, L_C of equation 3.
@@ -108,18 +112,22 @@ class ACGAN(GenerativeModule):
         "quick": {
             "image_shape": (3, 32, 32),
             "num_classes": 48,
-            "latent_dim": 64,
+            "latent_dim": 16,
             "width": 16,
             "discriminator_width": 8,
-            "dropout": 0.2,
-            "lr": 4e-4,
+            "discriminator_norm": False,
+            "dropout": 0.0,
+            "activation_noise": 0.0,
+            "classifier": 0.2,
+            "lr": 2e-3,
+            "betas": (0.0, 0.99),
             "penalty": 1.0,
             "ema_halflife_kimg": 5.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 5000, "data.batch_size": 100},
-        "quick": {"kimg": 200, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
@@ -129,6 +137,7 @@ class ACGAN(GenerativeModule):
         latent_dim: PositiveInt = 100,
         width: PositiveInt = 96,
         discriminator_width: PositiveInt = 16,
+        discriminator_norm: bool = True,
         dropout: Decay = 0.5,
         activation_noise: NonNegativeFloat = 0.1,
         classifier: NonNegativeFloat = 1.0,
@@ -152,8 +161,11 @@ class ACGAN(GenerativeModule):
         self.critic_steps = critic_steps
         side = resolution // 8
         self.generator = Generator(latent_dim, num_classes, width, side, channels)
-        self.discriminator = Discriminator(num_classes, discriminator_width, side, channels, dropout, activation_noise)
-        self.apply(normal_weights)
+        self.discriminator = Discriminator(
+            num_classes, discriminator_width, side, channels, dropout, activation_noise, discriminator_norm
+        )
+        self.generator.apply(normal_weights)
+        self.discriminator.apply(normal_weights if discriminator_norm else he_weights)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

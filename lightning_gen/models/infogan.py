@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lightning_gen import noise
 from lightning_gen.errors import UserError
-from lightning_gen.layers import normal_weights, normed
-from lightning_gen.losses import minimax_d, non_saturating_g
+from lightning_gen.layers import he_weights, normal_weights, normed
+from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
 
@@ -67,25 +67,25 @@ class Discriminator(nn.Module):
     D and Q share all layers but the last ones.
     """
 
-    def __init__(self, width: int, side: int, channels: int, codes: int, categories: int, places: int):
+    def __init__(
+        self, width: int, side: int, channels: int, codes: int, categories: int, places: int, batch_norm: bool
+    ):
         super().__init__()
         self.codes, self.categories = codes, categories
+
+        def finished(layer: nn.Module, norm: nn.Module) -> list[nn.Module]:
+            return [layer, *([norm] if batch_norm else []), nn.LeakyReLU(0.1, inplace=True)]
+
         self.trunk = nn.Sequential(
             nn.Conv2d(channels, width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.1, inplace=True),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-            nn.BatchNorm2d(2 * width),
-            nn.LeakyReLU(0.1, inplace=True),
+            *finished(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.BatchNorm2d(2 * width)),
             nn.Flatten(),
-            nn.Linear(2 * width * side**2, 16 * width),
-            nn.BatchNorm1d(16 * width),
-            nn.LeakyReLU(0.1, inplace=True),
+            *finished(nn.Linear(2 * width * side**2, 16 * width), nn.BatchNorm1d(16 * width)),
         )
         self.logit = nn.Linear(16 * width, 1)
         self.guess = nn.Sequential(
-            nn.Linear(16 * width, 2 * width),
-            nn.BatchNorm1d(2 * width),
-            nn.LeakyReLU(0.1, inplace=True),
+            *finished(nn.Linear(16 * width, 2 * width), nn.BatchNorm1d(2 * width)),
             nn.Linear(2 * width, codes * categories + places),
         )
 
@@ -102,7 +102,8 @@ class InfoGAN(GenerativeModule):
 
     Networks and settings are those of MNIST. Differences from the paper: images in [-1, 1] and tanh, where the code has
     [0, 1] and a sigmoid. Where the paper is silent the published code is followed (Q's Gaussian has unit variance, D
-    and Q take one step together, and so do G and Q's bound).
+    and Q take one step together, and so do G and Q's bound). The preset `quick` leaves batch norm out of the
+    discriminator and adds R1, which the paper does not have.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 4 from 16 to 64 pixels.
@@ -110,12 +111,15 @@ class InfoGAN(GenerativeModule):
         categorical_codes: Number of categorical codes.
         categories: Values of each categorical code.
         continuous_codes: Number of continuous codes, uniform in [-1, 1].
-        width: Feature maps of the layers nearest the image (64 in the paper); the others have multiples of it.
+        width: Feature maps of the generator's layer nearest the image (64 in the paper); the others have multiples.
+        discriminator_width: The same for the discriminator.
+        discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         information: Weight of the mutual information's lower bound (lambda of equation 6).
         lr: Learning rate of D and Q.
         lr_generator: Learning rate of the generator.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
+        penalty: Weight of the zero-centred gradient penalty on real images (R1); 0, as in the paper, is none.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
 
@@ -124,16 +128,21 @@ class InfoGAN(GenerativeModule):
         "paper": {"image_shape": (1, 28, 28)},
         "quick": {
             "image_shape": (3, 32, 32),
+            "noise_dim": 16,
             "categories": 8,
-            "width": 32,
-            "lr": 2e-4,
-            "lr_generator": 1e-3,
+            "width": 16,
+            "discriminator_width": 32,
+            "discriminator_norm": False,
+            "lr": 2e-3,
+            "lr_generator": 2e-3,
+            "betas": (0.0, 0.99),
+            "penalty": 1.0,
             "ema_halflife_kimg": 5.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 640, "data.batch_size": 128},
-        "quick": {"kimg": 200, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 160, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
@@ -144,11 +153,14 @@ class InfoGAN(GenerativeModule):
         categories: PositiveInt = 10,
         continuous_codes: NonNegativeInt = 2,
         width: PositiveInt = 64,
+        discriminator_width: PositiveInt = 64,
+        discriminator_norm: bool = True,
         information: NonNegativeFloat = 1.0,
         lr: PositiveFloat = 2e-4,
         lr_generator: PositiveFloat = 1e-3,
         betas: tuple[Decay, Decay] = (0.5, 0.999),
         critic_steps: PositiveInt = 1,
+        penalty: NonNegativeFloat = 0.0,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
     ):
         super().__init__()
@@ -163,10 +175,12 @@ class InfoGAN(GenerativeModule):
         self.latent_dim = noise_dim + categorical_codes * categories + continuous_codes
         self.critic_steps = critic_steps
         self.generator = generator(self.latent_dim, width, resolution // 4, channels)
+        codes = (categorical_codes, categories, continuous_codes)
         self.discriminator = Discriminator(
-            width, resolution // 4, channels, categorical_codes, categories, continuous_codes
+            discriminator_width, resolution // 4, channels, *codes, batch_norm=discriminator_norm
         )
-        self.apply(normal_weights)
+        self.generator.apply(normal_weights)
+        self.discriminator.apply(normal_weights if discriminator_norm else he_weights)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -180,10 +194,13 @@ class InfoGAN(GenerativeModule):
                 for real in step_d.parts(images):
                     latents, codes = self.spell(self.rand(len(real), self.draws))
                     fake = self.generator(latents)
+                    real.requires_grad_(self.hparams.penalty > 0)
                     logits_real, _ = self.discriminator(self.augmented(real))
                     logits_fake, guess = self.discriminator(self.augmented(fake))
                     bound = information(codes, guess)
                     loss_d = minimax_d(logits_real, logits_fake) - self.hparams.information * bound
+                    if self.hparams.penalty > 0:
+                        loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)
                     step_d.backward(loss_d)
         with self.update(opt_g) as step_g:
             for real in step_g.parts(images):
