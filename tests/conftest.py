@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -10,8 +12,10 @@ from lightning_gen import launch
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests neither use nor fill the user's cache, but share one of their own."""
-    monkeypatch.setenv("LGEN_CACHE", str(tmp_path_factory.getbasetemp() / "lgen-cache"))
+    """Tests neither use nor fill the user's cache, but share one of their own, with other test processes too."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    monkeypatch.setenv("LGEN_CACHE", str(shared / "lgen-cache"))
     monkeypatch.delenv("LGEN_RUN", raising=False)
 
 

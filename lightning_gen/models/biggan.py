@@ -36,7 +36,7 @@ BATCH = 64
 
 
 class Layout(NamedTuple):
-    """The networks of one resolution (appendix B); feature maps count in units of `width`."""
+    """The networks of one resolution (appendix B); feature maps count in units of `width` and `discriminator_width`."""
 
     generator: tuple[int, ...]
     """Feature maps that go into each block, the first at 4x4 pixels, and out of the last."""
@@ -155,8 +155,9 @@ class BigGAN(GenerativeModule):
         latent_dim: Length of the latent vector; a multiple of one more than the generator's blocks (4 at 32 pixels, 6
             at 128).
         class_dim: Length of the class embedding that the generator's layers share.
-        width: Feature maps in the unit of the layouts (ch): at 128 pixels those of the layers nearest the image, at 32
-            a quarter of the generator's and half of the discriminator's.
+        width: The generator's feature maps in the unit of the layouts (ch): at 128 pixels those of the layers nearest
+            the image, at 32 a quarter of each layer's.
+        discriminator_width: The same for the discriminator, as large in the paper; at 32 pixels half of each layer's.
         lr: Learning rate of the generator.
         discriminator_lr: Learning rate of the discriminator.
         betas: Adam's decay rates.
@@ -186,6 +187,7 @@ class BigGAN(GenerativeModule):
             "latent_dim": 16,
             "class_dim": 64,
             "width": 8,
+            "discriminator_width": 8,
             "lr": 2e-3,
             "discriminator_lr": 2e-3,
             "betas": (0.0, 0.99),
@@ -209,6 +211,7 @@ class BigGAN(GenerativeModule):
         latent_dim: PositiveInt = 80,
         class_dim: PositiveInt = 128,
         width: PositiveInt = 96,
+        discriminator_width: PositiveInt = 96,
         lr: PositiveFloat = 2e-4,
         discriminator_lr: PositiveFloat = 2e-4,
         betas: tuple[Decay, Decay] = (0.0, 0.999),
@@ -237,7 +240,7 @@ class BigGAN(GenerativeModule):
         self.critic_steps = critic_steps
         make = spectral_orthogonal if spectral_norm else orthogonal
         self.generator = Generator(latent_dim, layout, width, class_dim, num_classes, channels, make)
-        self.discriminator = Discriminator(layout, width, num_classes, channels, make)
+        self.discriminator = Discriminator(layout, discriminator_width, num_classes, channels, make)
         self.average("generator", ema_halflife_kimg)
         self.statistics = StandingStatistics()
 

@@ -142,7 +142,7 @@ class InfoGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 640, "data.batch_size": 128},
-        "quick": {"kimg": 160, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 100, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(

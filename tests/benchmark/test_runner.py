@@ -39,6 +39,11 @@ entries:
 """
 
 
+@pytest.fixture(autouse=True)
+def short_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "STEPS", 1)
+
+
 def lgen(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["benchmark", *map(str, arguments)])
 
@@ -77,7 +82,7 @@ about: Small.
 tier: smoke
 n: 48
 split: test
-metrics: [fid, psnr, kept]
+metrics: [psnr, kept]
 kimg: 0.016
 settings: {metrics.every_kimg: 0, samples.every_kimg: 0, data.batch_size: 8}
 entries:
@@ -102,7 +107,7 @@ def test_entries_may_have_data_of_their_own_and_translations_are_of_unseen_pictu
 
 
 def test_a_row_is_done_once_though_the_data_decides_some_of_its_settings(tmp_path: Path) -> None:
-    text = SUITE.replace("model.width: 4", "data.resolution: 32").partition("entries:")[0]
+    text = SUITE.replace("model.width: 4", "data.resolution: 32, model.width: 16").partition("entries:")[0]
     write(tmp_path, text + "entries:\n  - {model: r3gan, preset: quick}\n")
     out, runs = tmp_path / "results", tmp_path / "runs"
     for said in ("1 rows, 0 done", "1 rows, 1 done"):  # the second time without a forecast
