@@ -288,6 +288,22 @@ def test_an_older_version_left_behind_on_the_path_is_no_collision(install: Insta
     assert registry.load("twice").__name__ == "Model"
 
 
+def test_what_is_installed_is_read_once_and_again_when_a_folder_of_the_path_changes(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = install("first")
+    readings: list[int] = []
+    read = registry._entry_points
+    monkeypatch.setattr(registry, "_entry_points", lambda: readings.append(1) or read())
+    for kind in registry.KINDS:
+        assert registry.parts(kind)
+    assert len(readings) == 1
+    (information,) = folder.glob("*.dist-info")
+    information.rename(folder.parent / information.name)  # as an uninstall takes it away while we run
+    assert "first" not in registry.names()
+    assert len(readings) == 2
+
+
 def test_what_an_interrupted_uninstall_leaves_behind_breaks_nobody_else(install: Install) -> None:
     install("half-gone", metadata=False)
     install("half-gone-too", model="progan", metadata=False)
