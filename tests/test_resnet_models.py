@@ -220,6 +220,16 @@ def test_attention_is_the_formula_of_its_paper() -> None:
         torch.testing.assert_close(attention(x), x + 0.5 * attention.output(seen))
 
 
+def test_the_class_tables_of_sagan_learn_faster_than_the_rest() -> None:
+    model = small("sagan", lr=0.01, class_rate=3.0)
+    _, optimizer = model.configure_optimizers()
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    norms = [module for module in model.generator.modules() if isinstance(module, ConditionalBatchNorm2d)]
+    tables = {id(table.weight) for norm in norms for table in (norm.scale, norm.shift)}
+    assert tables
+    assert rates == {id(p): 0.03 if id(p) in tables else 0.01 for p in model.generator.parameters()}
+
+
 @pytest.mark.parametrize(("resolution", "pixels"), [(32, 16), (64, 32), (128, 32)])
 def test_sagan_attends_at_the_maps_of_its_paper(resolution: int, pixels: int) -> None:
     model = small("sagan", image_shape=(3, resolution, resolution))

@@ -8,13 +8,13 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from lightning_gen.benchmark import leaderboard, wording
 from lightning_gen.benchmark.numbers import number
 from lightning_gen.benchmark.results import ResultRow
+from lightning_gen.report.page import part, template
 
 COLOURS = 8
 """`--line-0` .. `--line-7` in the template: a palette for light and one for dark."""
@@ -68,13 +68,8 @@ def page(rows: Sequence[ResultRow], results: Path) -> str:
         rows: As `results.read` gives them.
         results: The folder that the rows' `grid` is relative to.
     """
-    import jinja2
-
     rows = sorted(rows, key=lambda row: (row.entry, row.seed))
-    # a slip of a template's names must not become an empty place on the page
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return template(__package__).render(
         board=leaderboard.build(rows),
         words=wording,
         curves=[curves(name, series(rows, name)) for name in _drawn(rows)],
@@ -83,7 +78,7 @@ def page(rows: Sequence[ResultRow], results: Path) -> str:
         ],
         newest=max((row.finished_at for row in rows), default=""),
         colours=COLOURS,
-        style=resources.files("lightning_gen.report").joinpath("style.css").read_text(encoding="utf-8"),
+        style=part("style.css"),
     )
 
 

@@ -21,6 +21,7 @@ from lightning_gen.resnet import (
     GeneratorBlock,
     Make,
     SelfAttention,
+    class_groups,
     class_norm,
     glorot,
     spectral_glorot,
@@ -116,6 +117,8 @@ class SAGAN(GenerativeModule):
         discriminator_width: The same for the discriminator; at 32 pixels half of each layer's.
         lr: Learning rate of the generator.
         discriminator_lr: Learning rate of the discriminator: two time-scales (section 4.2).
+        class_rate: How many times as fast as the rest of the generator its tables of scales and shifts learn, of which
+            an update moves only the rows of its classes; 1 in the paper.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
         spectral_norm: Whether the weights of both networks are divided by their largest singular values.
@@ -134,6 +137,7 @@ class SAGAN(GenerativeModule):
             "discriminator_width": 8,
             "lr": 2e-3,
             "discriminator_lr": 2e-3,
+            "class_rate": 5.0,
             "betas": (0.0, 0.99),
             "spectral_norm": False,
             "penalty": 1.0,
@@ -155,6 +159,7 @@ class SAGAN(GenerativeModule):
         discriminator_width: PositiveInt = 64,
         lr: PositiveFloat = 1e-4,
         discriminator_lr: PositiveFloat = 4e-4,
+        class_rate: PositiveFloat = 1.0,
         betas: tuple[Decay, Decay] = (0.0, 0.9),
         critic_steps: PositiveInt = 1,
         spectral_norm: bool = True,
@@ -181,7 +186,7 @@ class SAGAN(GenerativeModule):
         lr_d, lr_g, betas = self.hparams.discriminator_lr, self.hparams.lr, self.hparams.betas
         return [
             torch.optim.Adam(self.discriminator.parameters(), lr_d, betas),
-            torch.optim.Adam(self.generator.parameters(), lr_g, betas),
+            torch.optim.Adam(class_groups(self.generator, lr_g, self.hparams.class_rate), lr_g, betas),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:

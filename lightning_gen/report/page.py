@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from lightning_gen.report.run import Run
+
+if TYPE_CHECKING:
+    import jinja2
 
 POINTS = 2000
 """Most points of one line; of a longer one the lowest and the highest of each stretch are drawn."""
@@ -63,15 +67,6 @@ LEFT_OUT = ("/std", "/1-split")
 
 def page(runs: Sequence[Run]) -> str:
     """The page of one run, or of several over one another."""
-    import jinja2
-
-    # a slip of a template's names must not become an empty place on the page
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    here = resources.files(__package__)
-
-    def part(name: str) -> str:
-        return here.joinpath(name).read_text(encoding="utf-8")
-
     drawn = [figure for subject in SUBJECTS if (figure := _figure(subject, runs))]
     shown = [_shown(run) for run in runs]
     data = {
@@ -80,7 +75,7 @@ def page(runs: Sequence[Run]) -> str:
         "events": [[e.kimg, e.severity] for run in runs for e in run.events],
         "grids": [one["grids"] for one in shown],
     }
-    return environment.from_string(part("page.html.jinja")).render(
+    return template(__package__).render(
         runs=shown,
         figures=drawn,
         style=part("style.css") + part("uplot/uPlot.min.css") + part("report.css"),
@@ -90,6 +85,21 @@ def page(runs: Sequence[Run]) -> str:
         data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
         points=POINTS,
     )
+
+
+@functools.cache
+def template(package: str) -> jinja2.Template:
+    """A package's page.html.jinja, compiled once: a run writes its page again after every score."""
+    import jinja2
+
+    # a slip of a template's names must not become an empty place on the page
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(part("page.html.jinja", package))
+
+
+def part(name: str, package: str = __package__) -> str:
+    """The text of a file that lies beside the code."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = POINTS) -> list[tuple[float, float]]:
