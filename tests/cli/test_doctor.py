@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from click.testing import CliRunner
 
+from lightning_gen import speed
 from lightning_gen.cli import main
 from lightning_gen.metrics import selftest
 
@@ -23,7 +26,9 @@ def test_a_score_that_is_off_is_a_problem_that_names_both_values(monkeypatch: py
     assert "should be 0.3" in done.output
 
 
-def test_the_speed_of_each_default_is_shown_and_the_one_that_a_fit_takes() -> None:
+def test_the_speed_of_each_default_is_shown_and_the_one_that_a_fit_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "BATCH", 2)
+    monkeypatch.setattr(speed, "measure", functools.partial(speed.measure, rounds=1, steps=1))
     done = CliRunner().invoke(main, ["doctor", "--speed"])
     assert done.exit_code == 0, done.output
     rows = [line for line in done.output.splitlines() if line.endswith(" times") or "<- `lgen fit`" in line]

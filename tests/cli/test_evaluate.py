@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ from lightning_gen.metrics import frechet_distance
 from lightning_gen.metrics.extractors import Tiny
 
 FEW = 48
+ALL = 2_112
+"""Images of `shapes` here, a reference that is looked at in seconds, and not too small for scores."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_reference() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        defaults = Shapes.__init__.__defaults__
+        patch.setattr(Shapes.__init__, "__defaults__", tuple(ALL if each == 10_000 else each for each in defaults))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +60,7 @@ def test_images_of_any_program_get_the_scores_of_their_pixels(pictures: Path) ->
     found = evaluate(pictures, "--reference", "shapes", "--metrics", "fid,prdc,modes")
     extractor = Tiny()
     theirs = Shapes(split="test", size=FEW).read(np.arange(FEW))["image"]
-    ours = Shapes().read(np.arange(10_000))["image"]
+    ours = Shapes().read(np.arange(ALL))["image"]
     features = torch.cat([extractor(part).features for part in ours.split(256)])
     expected = frechet_distance(features, extractor(theirs).features)
     assert found["scores"]["fid/tiny"] == pytest.approx(expected, rel=1e-4)
@@ -63,7 +74,7 @@ def test_the_passport_stands_beside_the_scores(pictures: Path) -> None:
     passport = evaluate(pictures, "--reference", "shapes", "--metrics", "fid,is,kid")["passport"]
     told = ("extractor", "resize", "rounding", "n_fake", "n_reference", "split", "reference", "dtype")
     assert [passport[key] for key in told] == [
-        "tiny", "antialiased-bicubic", "none", FEW, 10_000, "train", "shapes gentle", "float32",
+        "tiny", "antialiased-bicubic", "none", FEW, ALL, "train", "shapes gentle", "float32",
     ]  # fmt: skip
     assert passport["settings"] == {"is.splits": 10, "kid.subsets": 100, "kid.subset_size": FEW}
     assert len(passport["digest"]) == 8
