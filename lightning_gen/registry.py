@@ -13,6 +13,7 @@ import importlib.metadata
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -357,10 +358,11 @@ def _with_collision(part: Part, owners: set[str]) -> Part:
 def _installed() -> tuple[tuple[importlib.metadata.EntryPoint, str, str], ...]:
     """Every entry point that is for us, with the name and the version of its distribution.
 
-    Read again when the path or one of its folders has changed, which is when `importlib.metadata` looks again, too: a
-    command asks for parts some forty times, and reading takes 20 ms or, with hundreds of distributions, 100.
+    Read again when the path or one of its folders has changed, and after a second: what is written into the folder of
+    a distribution, as by an installation that is under way, changes no folder of the path. A command asks for parts
+    some forty times, and reading takes 20 ms or, with hundreds of distributions, 100.
     """
-    return _read(tuple((folder, _changed(folder)) for folder in sys.path))
+    return _read(tuple((folder, _changed(folder)) for folder in sys.path), int(time.monotonic()))
 
 
 def _changed(folder: str) -> int:
@@ -371,8 +373,8 @@ def _changed(folder: str) -> int:
 
 
 @functools.lru_cache(maxsize=1)
-def _read(path: tuple[tuple[str, int], ...]) -> tuple[tuple[importlib.metadata.EntryPoint, str, str], ...]:
-    """As `_installed`; the path is what the cache goes by."""
+def _read(path: tuple[tuple[str, int], ...], second: int) -> tuple[tuple[importlib.metadata.EntryPoint, str, str], ...]:
+    """As `_installed`; the path and the second are what the cache goes by."""
     points = _entry_points()
     owners = {distribution: _whose(distribution) for distribution in {point.dist for point in points}}
     return tuple((point, *owners[point.dist]) for point in points)

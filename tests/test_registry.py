@@ -295,6 +295,7 @@ def test_what_is_installed_is_read_once_and_again_when_a_folder_of_the_path_chan
     readings: list[int] = []
     read = registry._entry_points
     monkeypatch.setattr(registry, "_entry_points", lambda: readings.append(1) or read())
+    monkeypatch.setattr(registry.time, "monotonic", lambda: 0.0)
     for kind in registry.KINDS:
         assert registry.parts(kind)
     assert len(readings) == 1
@@ -302,6 +303,19 @@ def test_what_is_installed_is_read_once_and_again_when_a_folder_of_the_path_chan
     information.rename(folder.parent / information.name)  # as an uninstall takes it away while we run
     assert "first" not in registry.names()
     assert len(readings) == 2
+
+
+def test_what_is_written_after_its_folder_was_seen_is_found_a_second_later(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (points,) = install("late").glob("*.dist-info/entry_points.txt")
+    text = points.read_text()
+    points.unlink()
+    monkeypatch.setattr(registry.time, "monotonic", lambda: 0.0)
+    assert "late" not in registry.names()  # somebody asks while it is being installed
+    points.write_text(text)  # which changes no folder of the path
+    monkeypatch.setattr(registry.time, "monotonic", lambda: 1.0)
+    assert "late" in registry.names()
 
 
 def test_what_an_interrupted_uninstall_leaves_behind_breaks_nobody_else(install: Install) -> None:
