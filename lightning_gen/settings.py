@@ -140,6 +140,7 @@ def resolve(
     if preset is not None:
         _apply_preset(parser, model, model_class, preset)
     values = _parse(parser, arguments, config)
+    values["callbacks"] = list(dict.fromkeys([*values["callbacks"], *callbacks]))  # a file has a list of its own
     values["logger"] = _loggers(logger or values["logger"])
     if "data.resolution" not in explicit and "resolution" in values["data"]:
         from_model = "model.image_shape" in explicit or (
@@ -174,6 +175,7 @@ def resolve_resumed(
     explicit = _explicit(parser, arguments, None)
     parser.set_defaults(_flatten(before, parser))
     after = _parse(parser, arguments, None)
+    after["callbacks"] = list(dict.fromkeys([*after["callbacks"], *callbacks]))
     after["logger"] = _loggers(logger or after["logger"])
     was, now = _leaves(before), _leaves(after)
     for key in sorted(explicit):
@@ -183,6 +185,7 @@ def resolve_resumed(
                 f"--{key} {now.get(key)} would make another run of {run} (it has {was.get(key)}): "
                 f"a resumed run may change {', '.join(FREE[:4])}, the devices and the callbacks' settings"
             )
+    _fill_intervals(after)  # of callbacks that are new
     return Settings(model, data, preset, after, explicit, notes, _plugins(model, data, after))
 
 

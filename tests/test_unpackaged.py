@@ -178,3 +178,12 @@ def test_a_callback_without_settings_runs_and_runs_again_when_resumed() -> None:
     asked = ("--plugin", "farewell.py:Farewell", "--callback", "Farewell")
     assert "farewell" in succeed("fit", "--plugin", "mine.py:Mine", *asked, *SMALL, "--out", "run")
     assert "farewell" in succeed("fit", "--resume", "run", "--kimg", "0.08")
+
+
+def test_a_callback_that_is_named_beside_a_file_of_settings_or_a_run_joins_theirs() -> None:
+    Path("farewell.py").write_text(CALLBACK)
+    asked = ("--plugin", "farewell.py:Farewell", "--callback", "Farewell")
+    succeed("fit", "--model", "gan", *SMALL, "--out", "run")
+    assert "farewell" in succeed("fit", "--config", "run/run.yaml", *asked, "--out", "again")
+    assert "farewell" in succeed("fit", "--resume", "run", "--kimg", "0.08", *asked)
+    assert yaml.safe_load(Path("run/run.yaml").read_text())["callbacks"][-2:] == ["report", "Farewell"]
