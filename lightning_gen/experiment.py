@@ -302,8 +302,10 @@ def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
 
 def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
     """Settings are plain lists in YAML; a signature that says tuple gets one."""
-    parameters = inspect.signature(cls).parameters
+    types: dict[str, str] = {}
+    for base in reversed(cls.__mro__):  # what __init__ takes as **kwargs is a setting of a base
+        types |= {key: str(one.annotation) for key, one in inspect.signature(base.__init__).parameters.items()}
     return {
-        key: tuple(value) if isinstance(value, list) and "tuple" in str(parameters[key].annotation) else value
+        key: tuple(value) if isinstance(value, list) and "tuple" in types.get(key, "") else value
         for key, value in keywords.items()
     }

@@ -187,3 +187,14 @@ def test_a_callback_that_is_named_beside_a_file_of_settings_or_a_run_joins_their
     assert "farewell" in succeed("fit", "--config", "run/run.yaml", *asked, "--out", "again")
     assert "farewell" in succeed("fit", "--resume", "run", "--kimg", "0.08", *asked)
     assert yaml.safe_load(Path("run/run.yaml").read_text())["callbacks"][-2:] == ["report", "Farewell"]
+
+
+def test_a_model_that_hands_keywords_on_to_a_model_of_ours_trains_with_the_settings_of_both() -> None:
+    Path("mine.py").write_text(
+        "from lightning_gen.models.gan import GAN\nclass Mine(GAN):\n    'A model.'\n"
+        "    def __init__(self, extra: int = 1, **settings):\n        super().__init__(**settings)\n"
+    )
+    train()
+    kept = yaml.safe_load(Path("run/run.yaml").read_text())["model"]
+    assert (kept["extra"], kept["width"], kept["image_shape"]) == (1, 2, [3, 8, 8])
+    succeed(*draw())
