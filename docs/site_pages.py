@@ -160,7 +160,10 @@ def preset(key: str, about: dict[str, Any]) -> str:
 
 def settings(group: str, known: dict[str, dict[str, Any]]) -> str:
     """A table of settings as the command line spells them."""
-    rows = [[f"`--{group}.{name}`", f"`{about['default']}`", about["help"]] for name, about in known.items()]
+    rows = [
+        [f"`--{group}.{name}`", f"`{about.get('default', '(must be given)')}`", about["help"]]
+        for name, about in known.items()
+    ]
     return wording.grid(["setting", "default", "what"], rows, left=("setting", "default", "what"))
 
 

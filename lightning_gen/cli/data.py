@@ -30,7 +30,7 @@ def command(name: str | None, as_json: bool) -> None:
             "kind": cls.kind,
             "settings": known,
         }
-        click.echo(json.dumps(about, indent=2))
+        click.echo(json.dumps(about, indent=2, default=str))
         return
     click.echo(f"{name}: {listing.first_line(cls)}\n{part.distribution} {part.version}\n")
     listing.settings_table("data", known)

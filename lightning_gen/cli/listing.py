@@ -53,18 +53,25 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def settings(cls: Any) -> dict[str, dict[str, Any]]:
-    """Each setting of a class: its type, its default and its line of help, read off the signature and the docstring."""
+    """Each setting of a class: its type, its default and its line of help, read off the signature and the docstring.
+
+    One that must be given has no default.
+    """
     from docstring_parser import parse
 
     helps = {p.arg_name: " ".join((p.description or "").split()) for p in parse(inspect.getdoc(cls) or "").params}
     return {
         name: {
             "type": str(getattr(p.annotation, "__name__", p.annotation)),
-            "default": list(p.default) if isinstance(p.default, tuple) else p.default,
+            **(
+                {}
+                if p.default is inspect.Parameter.empty
+                else {"default": list(p.default) if isinstance(p.default, tuple) else p.default}
+            ),
             "help": helps.get(name, ""),
         }
         for name, p in inspect.signature(cls).parameters.items()
-        if p.default is not inspect.Parameter.empty
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     }
 
 
@@ -72,7 +79,10 @@ def settings_table(group: str, known: dict[str, dict[str, Any]]) -> None:
     """Print settings as the command line spells them."""
     table(
         ("setting", "default", "what"),
-        [(f"--{group}.{name}", str(about["default"]), about["help"]) for name, about in known.items()],
+        [
+            (f"--{group}.{name}", str(about.get("default", "(must be given)")), about["help"])
+            for name, about in known.items()
+        ],
     )
 
 

@@ -22,7 +22,7 @@ def command(name: str | None, as_json: bool) -> None:
         return
     about = description(name)
     if as_json:
-        click.echo(json.dumps(about, indent=2))
+        click.echo(json.dumps(about, indent=2, default=str))
         return
     first_line = listing.first_line(registry.load(name, "models"))
     click.echo(f"{name}: {first_line}\n{about['paper']}\n{about['distribution']} {about['version']}\n")

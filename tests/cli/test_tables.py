@@ -17,6 +17,34 @@ def lgen(*arguments: str) -> str:
     return done.output
 
 
+SOURCE = """
+from pathlib import Path
+
+from lightning_gen.data.shapes import Shapes
+
+
+class Own(Shapes):
+    '''Shapes of a file.
+
+    Args:
+        root: Where they are.
+        cache: Where they are kept.
+    '''
+
+    def __init__(self, root: str, cache: Path = Path("kept")): ...
+"""
+
+
+def test_a_setting_that_must_be_given_and_a_default_of_any_type_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(SOURCE)
+    asked = ("data", "Own", "--plugin", f"{tmp_path / 'own.py'}:Own")
+    rows = [" ".join(line.split()) for line in lgen(*asked).splitlines()]
+    assert "--data.root (must be given) Where they are." in rows
+    known = json.loads(lgen(*asked, "--json"))["settings"]
+    assert known["root"] == {"type": "str", "help": "Where they are."}
+    assert known["cache"]["default"] == "kept"
+
+
 def test_off_a_terminal_a_row_is_a_line_without_colours(capsys: pytest.CaptureFixture[str]) -> None:
     listing.table(("name", "about"), [("a", "x " * 300 + "end"), ("longer", "[red]as it is[/red]")])
     head, first, second = capsys.readouterr().out.splitlines()
