@@ -81,15 +81,17 @@ def _extractors(strangers: list[survey.Row]) -> list[str]:
             continue
         try:
             cls = registry.load(name, "extractors")
-            if cls.at_hand():
-                click.echo(f"weights of {name}: {cls().weights_digest}")
+            with registry.blamed(name, "extractors", "cannot be constructed"):
+                weights = cls().weights_digest if cls.at_hand() else None
+            if weights is not None:
+                click.echo(f"weights of {name}: {weights}")
             else:
                 # no problem: only who asks for this extractor needs them
                 click.echo(
                     f"weights of {name}: not on this machine (`lgen extractors {name}` fetches them or says how)"
                 )
         except UserError as reason:
-            problems.append(str(reason))
+            problems.append(str(reason).splitlines()[0])
     return problems
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from lightning_gen import registry
-from lightning_gen.cli import listing
+from lightning_gen.cli import listing, options
 from lightning_gen.errors import UserError
 
 
 @click.command("extractors")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
+@options.plugin
 def command(name: str | None, as_json: bool) -> None:
     """List the installed extractors; with NAME: features, resizes, and whether its weights can be loaded."""
     if name is None:
@@ -28,7 +29,8 @@ def command(name: str | None, as_json: bool) -> None:
         "version": part.version,
         "help": listing.first_line(cls),
     }
-    about |= {"features": cls.feature_dim, "classes": cls.logit_dim, "resizes": list(cls.resizes)}
+    with registry.blamed(name, "extractors", "cannot be described"):
+        about |= {"features": cls.feature_dim, "classes": cls.logit_dim, "resizes": list(cls.resizes)}
     try:
         about |= {"weights": registry.make(name, "extractors").weights_digest, "state": "ready"}
     except UserError as reason:

@@ -37,6 +37,16 @@ def test_one_without_is_described_and_says_where_they_go(monkeypatch: pytest.Mon
     assert "LGEN_CLIP_WEIGHTS" in lgen("extractors", "clip-vit-b-32")
 
 
+def test_one_of_a_file_is_described_and_one_that_does_not_say_what_it_gives_is_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    head = "from lightning_gen.metrics.extractors import Extractor, Tiny\n"
+    file.write_text(f"{head}class Own(Tiny):\n    name = 'Own'\nclass Bare(Extractor):\n    name = 'Bare'\n")
+    assert json.loads(lgen("extractors", "Own", "--plugin", f"{file}:Own", "--json"))["features"] == 128
+    refused = CliRunner().invoke(main, ["extractors", "Bare", "--plugin", f"{file}:Bare"])
+    assert refused.exit_code == 2
+    assert "cannot be described: AttributeError: type object 'Bare' has no attribute 'feature_dim'" in refused.stderr
+
+
 def test_all_are_listed() -> None:
     listed = {line.split()[0] for line in lgen("extractors").splitlines()}
     assert {"clip-vit-b-32", "dinov2-vit-b-14", "inception-v3-compat", "tiny", "vgg16"} <= listed

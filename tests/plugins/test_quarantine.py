@@ -167,6 +167,19 @@ def test_doctor_does_not_wait_for_one_that_hangs(tmp_path: Path, monkeypatch: py
     assert "progan" in done.stdout
 
 
+def test_doctor_goes_on_after_an_extractor_that_cannot_be_constructed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising = FINE.replace("super().__init__(resize)", "raise ZeroDivisionError('no licence')")
+    pip_install([wheel("lgen-dear", raising, {"extractors": "mean=Mean"}, tmp_path / "wheels")], tmp_path / "site")
+    put_on_path(tmp_path / "site", monkeypatch)
+    done = lgen("doctor")
+    said = "PROBLEM  extractor 'mean' of lgen-dear 1.0 cannot be constructed: ZeroDivisionError: no licence"
+    assert said in done.stdout.splitlines()
+    assert "weights of tiny: " in done.stdout
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (1, "1 problem")
+
+
 @pytest.mark.slow
 def test_the_check_of_a_good_distribution_tries_all_five_kinds(shop: Path) -> None:
     code, found = checked("LGEN_fine")
