@@ -24,7 +24,7 @@ from lightning_gen.cli import options
     "--data",
     metavar="NAME",
     shell_complete=options.names("data"),
-    help="Registered data source; `shapes`, which needs no files, by default.",
+    help="Registered data source; by default `shapes`, which needs no files, or what the model usually learns from.",
 )
 @click.option("--preset", metavar="NAME", help="The model's `paper`, `quick`, … settings.")
 @click.option("--config", metavar="FILE", help="Settings as YAML; a run's run.yaml is one.")
