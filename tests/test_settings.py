@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from jsonargparse.typing import PositiveInt
 
 from lightning_gen import registry, settings
 from lightning_gen.errors import UserError
+from lightning_gen.plugin.checks import check_settings
 
 
 @pytest.mark.parametrize("section", ["metrics", "data", "logger"])
@@ -49,3 +53,25 @@ def test_a_setting_that_is_a_dictionary_comes_back_in_a_resumed_run(tmp_path: Pa
         (tmp_path / "run.yaml").write_text(settings.resolve(words, model="Weighed").to_yaml())
         resumed = settings.resolve_resumed(tmp_path)
     assert resumed.values["model"]["weights_of"] == {"adversarial": 1.0, "feature": 0.5}
+
+
+class Kind(Enum):
+    SOFT = "soft"
+
+
+@pytest.mark.parametrize(("odd", "name"), [(Path | None, "Path"), (list[Kind], "Kind"), (set[int], "set")])
+def test_the_kit_refuses_a_setting_that_would_arrive_as_text(odd: object, name: str) -> None:
+    class Own:
+        """A part.
+
+        Args:
+            plain: Fine.
+            one: Not fine.
+        """
+
+        def __init__(self, plain: dict[str, tuple[PositiveInt, ...]] | Literal["a"] = "a", one: str = ""): ...
+
+    check_settings(Own, object)
+    Own.__init__.__annotations__["one"] = odd
+    with pytest.raises(AssertionError, match=f"the setting one would arrive as text, not as {name}"):
+        check_settings(Own, object)

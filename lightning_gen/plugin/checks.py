@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import math
 import tempfile
-from pathlib import Path
-from typing import Any
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -32,8 +33,26 @@ def check_settings(cls: Any, base: Any, *, defaults: bool = True) -> None:
         assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, "**kwargs hides settings: name each one"
         assert parameter.kind is not inspect.Parameter.VAR_POSITIONAL, "*args hides settings: name each one"
         assert parameter.annotation is not inspect.Parameter.empty, f"the setting {name} needs a type"
+        odd = _odd(_types(cls).get(name, parameter.annotation))
+        assert not odd, f"the setting {name} would arrive as text, not as {odd}: run.yaml holds plain values only"
         assert not defaults or parameter.default is not inspect.Parameter.empty, f"the setting {name} needs a default"
         assert f"{name}:" in documentation, f"the setting {name} needs a line under Args: in the docstring"
+
+
+def _types(cls: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(cls.__init__)
+    except Exception:  # names that are there for type checkers only
+        return {}
+
+
+def _odd(kind: Any) -> str:
+    """What in the type of a setting is no plain value: its name, or nothing."""
+    origin = get_origin(kind) or kind
+    if isinstance(origin, type) and issubclass(origin, Enum | PurePath | set | frozenset | bytes):
+        return origin.__name__
+    inner = () if origin is Literal else get_args(kind)
+    return next(filter(None, map(_odd, inner)), "")
 
 
 def check_data(data: str | type, **settings: Any) -> None:
