@@ -198,3 +198,16 @@ def test_a_model_that_hands_keywords_on_to_a_model_of_ours_trains_with_the_setti
     kept = yaml.safe_load(Path("run/run.yaml").read_text())["model"]
     assert (kept["extra"], kept["width"], kept["image_shape"]) == (1, 2, [3, 8, 8])
     succeed(*draw())
+
+
+def test_a_metric_cannot_take_the_name_of_a_number_that_another_gives() -> None:
+    Path("own.py").write_text(
+        "from lightning_gen.metrics.scores import Score\nclass Own(Score):\n    'Better than it is.'\n"
+        "    def compute(self, generated):\n        return {'fid/tiny': 0.0}\n"
+    )
+    train()
+    scored = ("evaluate", "run", "--plugin", "own.py:Own", "--n", "20", "--metrics")
+    done = lgen(*scored, "fid,Own")
+    assert done.exit_code == 2, done.output
+    assert "the metrics FID and Own both give 'fid/tiny': leave one out" in done.stderr
+    succeed(*scored, "Own,Own")

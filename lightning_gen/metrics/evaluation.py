@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_gen import registry
 from lightning_gen.data.source import Source
+from lightning_gen.errors import UserError
 from lightning_gen.images import NotFinite
 from lightning_gen.metrics.extractors import Extractor, Features
 from lightning_gen.metrics.features import FeatureSet, Kind
@@ -119,6 +120,7 @@ def evaluate(
 
     Raises:
         NotFinite: the model draws NaN or infinity, on whichever rank: there is no score of that.
+        UserError: two metrics give a number the same name.
     """
     ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     sets = [FeatureSet(n, panel.needs) for panel in panels]
@@ -132,10 +134,21 @@ def evaluate(
                 found.add(features, pixels)
     for found in sets:
         found.labels = labels
-    return [
-        {name: value for score in panel.scores for name, value in score.compute(found).items()}
-        for panel, found in zip(panels, sets, strict=True)
-    ]
+    return [_scores(panel, found) for panel, found in zip(panels, sets, strict=True)]
+
+
+def _scores(panel: Panel, found: FeatureSet) -> dict[str, float]:
+    """What each metric says of the images, by the names of the numbers."""
+    scores: dict[str, float] = {}
+    whose: dict[str, type[Score]] = {}
+    for score in panel.scores:
+        for name, value in score.compute(found).items():
+            if whose.setdefault(name, type(score)) is not type(score):
+                raise UserError(
+                    f"the metrics {whose[name].__name__} and {type(score).__name__} both give {name!r}: leave one out"
+                )
+            scores[name] = value
+    return scores
 
 
 Seen = list[tuple[Features, Tensor]]
