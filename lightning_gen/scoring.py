@@ -244,15 +244,14 @@ def panel_of(
     panel = Panel.of(source, extractor, names or METRICS, progress)
     if subject.made_from == source.digest() or (names and subject.digest):  # who names a folder knows what is in it
         return panel
-    apart = [score for score in panel.scores if score.row_by_row]
+    apart = [name for name, score in panel.scores.items() if score.row_by_row]
     if names and apart:
-        asked = ", ".join(name for name in names if registry.load(name, "metrics").row_by_row)
         own = "\nleave out --reference to compare with the data that they are made from" if subject.made_from else ""
         raise UserError(
-            f"--metrics {asked} compares each image with the one that it should be, and the images of this model are "
-            f"not made from those of {source.title or 'the reference'}{own}"
+            f"--metrics {', '.join(apart)} compares each image with the one that it should be, and the images of this "
+            f"model are not made from those of {source.title or 'the reference'}{own}"
         )
-    panel.scores = [score for score in panel.scores if not score.row_by_row]
+    panel.scores = {name: score for name, score in panel.scores.items() if name not in apart}
     return panel
 
 

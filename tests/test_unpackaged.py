@@ -209,5 +209,32 @@ def test_a_metric_cannot_take_the_name_of_a_number_that_another_gives() -> None:
     scored = ("evaluate", "run", "--plugin", "own.py:Own", "--n", "20", "--metrics")
     done = lgen(*scored, "fid,Own")
     assert done.exit_code == 2, done.output
-    assert "the metrics FID and Own both give 'fid/tiny': leave one out" in done.stderr
+    assert "the metrics fid and Own both give 'fid/tiny': leave one out" in done.stderr
     succeed(*scored, "Own,Own")
+
+
+@pytest.mark.parametrize("gives", ["None", "{'own': 'good'}", "{}[0]"])
+def test_a_metric_that_gives_no_numbers_is_named(gives: str) -> None:
+    Path("own.py").write_text(
+        "from lightning_gen.metrics.scores import Score\nclass Own(Score):\n    'A metric.'\n"
+        f"    def compute(self, generated):\n        return {gives}\n"
+    )
+    train()
+    done = lgen("evaluate", "run", "--plugin", "own.py:Own", "--n", "20", "--metrics", "fid,Own")
+    assert done.exit_code == 2, repr(done.exception)
+    assert "metric 'Own' of own.py" in done.stderr
+    assert " cannot be computed: " in done.stderr
+
+
+@pytest.mark.parametrize("gives", ["images.float().mean((2, 3))", "Features(images.float().mean((2, 3)), None)"])
+def test_an_extractor_that_gives_other_features_than_it_says_is_named(gives: str) -> None:
+    Path("own.py").write_text(
+        "from lightning_gen.metrics.extractors import Extractor, Features\nclass Own(Extractor):\n    'An extractor.'\n"
+        "    name, feature_dim, logit_dim, resizes = 'Own', 4, 0, ('none',)\n    weights_digest = 'none'\n"
+        f"    def extract(self, images):\n        return {gives}\n"
+    )
+    train()
+    done = lgen("evaluate", "run", "--plugin", "own.py:Own", "--n", "20", "--extractor", "Own", "--metrics", "fid")
+    assert done.exit_code == 2, repr(done.exception)
+    assert "extractor 'Own' of own.py" in done.stderr
+    assert "not Features of 4 each" in done.stderr

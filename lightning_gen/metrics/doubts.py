@@ -52,7 +52,7 @@ def of_numbers(panel: Panel, n: int) -> list[str]:
     """Too few images for the scores of `panel` to mean much, when `n` are scored."""
     wide, references = panel.extractor.feature_dim, len(panel.reference.source)
     found = []
-    if any("statistics" in score.needs for score in panel.scores) and n <= wide:
+    if any("statistics" in score.needs for score in panel.scores.values()) and n <= wide:
         found.append(
             f"{n:,} images for {wide:,} features of {panel.extractor.name}: a Fréchet distance of so few is too high"
         )

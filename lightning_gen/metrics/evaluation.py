@@ -29,14 +29,15 @@ class Panel:
     """Scores of one protocol: one extractor, one reference, and what is computed from the two."""
 
     reference: Reference
-    scores: list[Score]
+    scores: dict[str, Score]
+    """By the names that they are registered under."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Metrics that the data or the extractor does not allow, and why not."""
 
     @classmethod
     def of(cls, source: Source, extractor: Extractor, names: Sequence[str], progress: Progress = silent) -> Panel:
         """The registered metrics `names`, as far as they fit."""
-        panel = cls(Reference(source, extractor, progress), [])
+        panel = cls(Reference(source, extractor, progress), {})
         for name in names:
             score_class = registry.load(name, "metrics")
             if source.kind != "image" and score_class.needs != {"pixels"}:
@@ -44,7 +45,7 @@ class Panel:
             elif reason := score_class.unfit(source, extractor):
                 panel.left_out[name] = reason
             else:
-                panel.scores.append(registry.make(name, "metrics", panel.reference))
+                panel.scores[name] = registry.make(name, "metrics", panel.reference)
         return panel
 
     @property
@@ -55,24 +56,24 @@ class Panel:
     @property
     def needs(self) -> frozenset[Kind]:
         """What the scores want of the generated images."""
-        return frozenset[Kind]().union(*(score.needs for score in self.scores))
+        return frozenset[Kind]().union(*(score.needs for score in self.scores.values()))
 
     def look(self, pixels: Tensor) -> Features:
         """What the extractor says of a block of images; it sees neither points nor volumes."""
         if self.reference.source.kind != "image":
             return Features(torch.empty(len(pixels), 0), None)
-        features: Features = self.extractor(pixels)
-        return features
+        return self.reference.look(pixels)
 
     def prepare(self) -> None:
         """Compute or load what the scores want of the reference."""
-        for score in self.scores:
-            score.prepare()
+        for name, score in self.scores.items():
+            with registry.blamed(name, "metrics", "cannot be prepared"):
+                score.prepare()
 
     def passport(self, n: int, rounding: str, **subject: Any) -> Passport:
         """How `n` images are scored here; `subject` are the fields that say which images they are."""
         settings: dict[str, Plain] = {}
-        for score in self.scores:
+        for score in self.scores.values():
             settings |= score.settings(n)
         source = self.reference.source
         used, code = self.extractor, self.reference.extractor_code
@@ -120,7 +121,7 @@ def evaluate(
 
     Raises:
         NotFinite: the model draws NaN or infinity, on whichever rank: there is no score of that.
-        UserError: two metrics give a number the same name.
+        UserError: two metrics give a number the same name, or a stranger's gives no numbers.
     """
     ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     sets = [FeatureSet(n, panel.needs) for panel in panels]
@@ -140,14 +141,14 @@ def evaluate(
 def _scores(panel: Panel, found: FeatureSet) -> dict[str, float]:
     """What each metric says of the images, by the names of the numbers."""
     scores: dict[str, float] = {}
-    whose: dict[str, type[Score]] = {}
-    for score in panel.scores:
-        for name, value in score.compute(found).items():
-            if whose.setdefault(name, type(score)) is not type(score):
-                raise UserError(
-                    f"the metrics {whose[name].__name__} and {type(score).__name__} both give {name!r}: leave one out"
-                )
-            scores[name] = value
+    whose: dict[str, str] = {}
+    for metric, score in panel.scores.items():
+        with registry.blamed(metric, "metrics", "cannot be computed"):
+            given = {name: float(value) for name, value in score.compute(found).items()}
+        for name in given:
+            if whose.setdefault(name, metric) != metric:
+                raise UserError(f"the metrics {whose[name]} and {metric} both give {name!r}: leave one out")
+        scores |= given
     return scores
 
 

@@ -74,7 +74,8 @@ class Extractor(nn.Module):
         """Features of pictures (N, C, H, W) uint8, C 1 (repeated to 3) or 3, any size, on the device of the weights.
 
         Raises:
-            TypeError: not a uint8 tensor. Floats have no one range: convert with `lightning_gen.images.to_uint8`.
+            TypeError: not a uint8 tensor. Floats have no one range: convert with `lightning_gen.images.to_uint8`. Or
+                `extract` gives something else than `feature_dim` features of each.
             ValueError: another shape.
         """
         if not isinstance(images, Tensor) or images.dtype != torch.uint8:
@@ -88,7 +89,11 @@ class Extractor(nn.Module):
             none = torch.empty(0, device=images.device)
             return Features(none.view(0, self.feature_dim), none.view(0, self.logit_dim) if self.logit_dim else None)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            return self.extract(images)
+            found = self.extract(images)
+        if not isinstance(found, Features) or found.features.shape != (len(images), self.feature_dim):
+            given = tuple(found.features.shape) if isinstance(found, Features) else type(found).__name__
+            raise TypeError(f"of {len(images)} images it gives {given}, not Features of {self.feature_dim} each")
+        return found
 
     def train(self, mode: bool = True) -> Extractor:
         """Stays in eval mode, also as a part of a module that is trained."""

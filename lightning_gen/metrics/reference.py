@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_gen import files, registry
 from lightning_gen.data.cache import cache_folder, saying_where
 from lightning_gen.data.source import Source
-from lightning_gen.metrics.extractors import Extractor
+from lightning_gen.metrics.extractors import Extractor, Features
 from lightning_gen.metrics.features import FeatureSet
 from lightning_gen.metrics.frechet import FeatureStatistics
 from lightning_gen.metrics.neighbours import reach
@@ -72,6 +72,12 @@ class Reference:
         """Squared distance of every image to its k-th nearest other one, (N,) float64; see `neighbours.reach`."""
         return self._get(f"reach-{k}")["reach"]
 
+    def look(self, pixels: Tensor) -> Features:
+        """What the extractor says of images, (N, C, H, W) uint8."""
+        with registry.blamed(self.extractor.name, "extractors", "cannot see these images"):
+            seen: Features = self.extractor(pixels)
+        return seen
+
     def _get(self, kind: str) -> dict[str, Tensor]:
         if kind not in self._loaded:
             path = cache_folder() / "references" / f"{self._key()}.{kind}.safetensors"
@@ -97,7 +103,7 @@ class Reference:
         device = next((weight.device for weight in weights), torch.device("cpu"))  # an extractor may have none
         for start in self._progress(range(0, rows, BATCH), f"reading the reference with {self.extractor.name}"):
             pixels = self.source.read(np.arange(start, min(start + BATCH, rows)))["image"].to(device)
-            found.add(self.extractor(pixels), pixels)
+            found.add(self.look(pixels), pixels)
         if kind == "features":
             return {"features": found.features}
         statistics = found.statistics

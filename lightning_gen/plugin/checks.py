@@ -238,7 +238,7 @@ def check_metric(metric: str) -> None:
     if panel.left_out:
         raise UserError(f"it does not fit shapes and tiny: {panel.left_out[metric]}")
     panel.prepare()
-    for key, value in panel.scores[0].settings(len(generated)).items():
+    for key, value in panel.scores[metric].settings(len(generated)).items():
         plain = isinstance(key, str) and isinstance(value, bool | int | float | str)
         assert plain, f"settings must be plain values by name: {key} is {type(value).__name__}"
 
