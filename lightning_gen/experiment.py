@@ -8,7 +8,7 @@ import math
 import re
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ def fit(
     """Train until the clock reaches the budget; `resume` goes on from the last checkpoint in `out`.
 
     Where the watch gives the run up and its setting is to roll back, training goes on from an earlier checkpoint with
-    lower learning rates. `say` is handed the sentences that a user should read; without `show_progress` the callback
-    `progress` is left out.
+    lower learning rates; where a signal came meanwhile, once the run is resumed. `say` is handed the sentences that a
+    user should read; without `show_progress` the callback `progress` is left out.
 
     Raises:
         UserError: the settings, the data or the run directory do not allow it. Nothing is written then.
@@ -73,10 +73,20 @@ def fit(
                 target = way_back(finished.verdict, settings.values["kimg"] * 1000)
                 seen = checkpoints.roll_back(out / "checkpoints", watch["lr_cut"], target)
                 say(f"rolled back to {seen / 1000:g} kimg, learning rates x {watch['lr_cut']:g}")
-            if torch.distributed.is_initialized():
-                torch.distributed.barrier()
+                finished = replace(finished, images_seen=seen)
+            if signalled := _of_any_process(finished.interrupted):
+                return replace(finished, interrupted=signalled, verdict=None)
             finished = _attempt(settings, place, True, say, show_progress)
     return finished
+
+
+def _of_any_process(signalled: str | None) -> str | None:
+    """The signal that one of them was sent, the same on each: one that stopped alone would leave the others waiting."""
+    if not torch.distributed.is_initialized():
+        return signalled
+    everyones: list[str | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyones, signalled)
+    return next(filter(None, everyones), None)
 
 
 def _attempt(

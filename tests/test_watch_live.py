@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,27 @@ def test_a_rollback_goes_on_from_the_last_healthy_checkpoint_at_lower_rates(tmp_
     assert [r["images_seen"] for r in kept] == sorted(r["images_seen"] for r in kept)
     assert kept[-1]["attempt"] == 1
     assert all(r["loss_d"] is not None for r in kept if "loss_d" in r)  # the sick records are superseded
+
+
+@pytest.mark.parametrize(("action", "code"), [("rollback", 130), ("stop", 3)])
+@pytest.mark.usefixtures("nan_once")
+def test_a_signal_while_the_watch_gives_up_is_heard_and_claims_no_checkpoint_that_is_not_there(
+    action: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Watch._tell
+
+    def and_signal(self: Watch, trainer: Any, module: Any, verdict: Verdict) -> None:
+        told(self, trainer, module, verdict)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Watch, "_tell", and_signal)
+    run = tmp_path / "run"
+    done = fit(*SMALL, "--watch.action", action, "--out", run)
+    assert done.exit_code == code, done.output + repr(done.exception)
+    state = checkpoints.read(run / "checkpoints" / "last.ckpt")["state_dict"]["_extra_state"]
+    assert state["rollbacks"] == (1 if action == "rollback" else 0)
+    said = f"stopped by SIGTERM at {state['images_seen'] / 1000:g} kimg, checkpoint saved"
+    assert (said in done.output) == (action == "rollback"), done.output
 
 
 def test_a_lost_score_goes_back_to_the_best_checkpoint(tmp_path: Path) -> None:

@@ -106,6 +106,11 @@ def command(
         )
     if not launch.is_first_process():
         return
+    if finished.verdict:
+        click.echo(f"stopped by the watch {finished.verdict.message}")
+        best = finished.folder / "checkpoints" / "best.ckpt"
+        click.echo(f"the best weights so far: {best}" if best.exists() else f"run {finished.folder}")
+        sys.exit(3)
     if finished.interrupted:
         if finished.saved:
             click.echo(f"stopped by {finished.interrupted} at {finished.images_seen / 1000:g} kimg, checkpoint saved")
@@ -114,11 +119,6 @@ def command(
             click.echo(f"stopped by {finished.interrupted} before the first step: there was nothing to save")
             click.echo(f"start it again: lgen fit --resume {finished.folder}")
         sys.exit(130)
-    if finished.verdict:
-        click.echo(f"stopped by the watch {finished.verdict.message}")
-        best = finished.folder / "checkpoints" / "best.ckpt"
-        click.echo(f"the best weights so far: {best}" if best.exists() else f"run {finished.folder}")
-        sys.exit(3)
     if quiet:
         return
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
