@@ -152,7 +152,11 @@ def roll_back(folder: Path, cut: float, place: Place = "healthy") -> int:
     state["lr_scale"] = min(state["lr_scale"], before["lr_scale"]) * cut
     for name, kept in content.get("callbacks", {}).items():
         if "best" in kept:  # best.ckpt stays what it is: the new try has to beat it
-            kept["best"] = min(kept["best"], latest["callbacks"].get(name, kept)["best"])
+            known = latest["callbacks"].get(name, kept)
+            if kept.get("of") == known.get("of"):
+                kept["best"] = min(kept["best"], known["best"])
+            else:
+                kept.update(known)
     AtomicCheckpointIO().save_checkpoint(content, folder / "last.ckpt")
     forget_candidates(folder)
     for grid in (folder.parent / "samples").glob("*.png"):

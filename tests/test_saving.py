@@ -42,6 +42,25 @@ def test_a_rolled_back_run_has_to_beat_its_best_before_that_is_replaced(tmp_path
     assert checkpoints.read(folder / "last.ckpt")["callbacks"]["Checkpoint"]["best"] == best < float("inf")
 
 
+def test_a_resumed_run_that_watches_another_score_keeps_the_best_of_that_one(tmp_path: Path) -> None:
+    run, every = tmp_path / "run", ["--metrics.every_kimg", "0.016", "--checkpoint.every_kimg", "0.016"]
+    assert fit(*every, "--checkpoint.monitor", "is/tiny", "--out", run).exit_code == 0
+    before = checkpoints.read(run / "checkpoints" / "last.ckpt")["callbacks"]["Checkpoint"]
+    assert before["best"] < 0  # which no Fréchet distance is
+
+    def resume(*words: str) -> Result:
+        return CliRunner().invoke(main, ["fit", "--resume", str(run), *words])
+
+    assert resume("--kimg", "0.096", "--checkpoint.monitor", "fid/tiny").exit_code == 0
+    best = checkpoints.read(run / "checkpoints" / "best.ckpt")
+    assert best["callbacks"]["Checkpoint"]["best"] > 0
+    assert best["state_dict"]["_extra_state"]["images_seen"] > 64
+    done = resume("--kimg", "0.128", "--checkpoint.monitor", "fid/tyni")
+    assert done.exit_code == 2
+    assert "--checkpoint.monitor fid/tyni: the run has no such score; did you mean 'fid/tiny'?" in done.output
+    assert checkpoints.read(run / "checkpoints" / "last.ckpt")["state_dict"]["_extra_state"]["images_seen"] == 112
+
+
 def test_what_a_killed_process_left_half_written_goes_with_the_next_checkpoint(tmp_path: Path) -> None:
     (tmp_path / ".last.ckpt.4711").write_bytes(b"half")
     checkpoints.AtomicCheckpointIO().save_checkpoint({"weight": torch.ones(1)}, tmp_path / "last.ckpt")

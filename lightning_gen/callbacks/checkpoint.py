@@ -33,6 +33,8 @@ class Checkpoint(Timed):
         self.monitor = monitor
         self.best = float("inf")
         """The best score; of one of which more is better its negative."""
+        self.of: list[Any] = []
+        """Which score that is, and of how many samples: a resumed run may watch another."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The untrained model is not worth a file, but its scores tell whether there is one of the monitor's name.
@@ -40,6 +42,9 @@ class Checkpoint(Timed):
         Raises:
             UserError: there is none.
         """
+        self._refuse_unknown(trainer)
+
+    def _refuse_unknown(self, trainer: pl.Trainer) -> None:
         found = [callback for callback in trainer.callbacks if isinstance(callback, Metrics)]  # type: ignore[attr-defined]
         names = [name for callback in found for name in callback.latest]
         if self.monitor and names and self.monitor not in names:
@@ -53,7 +58,11 @@ class Checkpoint(Timed):
         return super().due(trainer, module) or trainer.global_step == trainer.max_steps
 
     def act(self, trainer: pl.Trainer, module: GenerativeModule) -> None:
-        """Save on every rank together; rank 0 writes."""
+        """Save on every rank together; rank 0 writes.
+
+        Raises:
+            UserError: there are scores, and none of the monitor's name.
+        """
         folder = Path(trainer.default_root_dir) / "checkpoints"
         score = self._score(trainer, module)
         better = score is not None and score < self.best
@@ -64,6 +73,7 @@ class Checkpoint(Timed):
         trainer.save_checkpoint(folder / "last.ckpt")
         if trainer.is_global_zero:
             self._keep_healthy(trainer, folder)
+        self._refuse_unknown(trainer)  # of a resumed run the first scores come now
 
     def _keep_healthy(self, trainer: pl.Trainer, folder: Path) -> None:
         """A checkpoint becomes healthy.ckpt once the watch was silent for two more: trouble shows late, since rules
@@ -88,13 +98,16 @@ class Checkpoint(Timed):
             if isinstance(callback, Metrics) and callback.scored_at == module.clock.images:
                 watched = self.monitor or next((name for name in callback.latest if name.startswith("fid/")), "")
                 score = callback.latest.get(watched)
+                if score is not None and self.of != (of := [watched, callback.samples]):
+                    self.best = float("inf") if self.of else self.best
+                    self.of = of
                 return -score if score is not None and rises(watched) else score
         return None
 
     def state_dict(self) -> dict[str, Any]:
         """The best score so far survives a resume."""
-        return {"best": self.best}
+        return {"best": self.best, "of": self.of}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore it."""
-        self.best = state_dict["best"]
+        self.best, self.of = state_dict["best"], state_dict.get("of", [])
