@@ -299,20 +299,30 @@ def score(
 
 
 def score_pairs(
-    root: str, reference: str, names: Sequence[str], progress: Progress = silent, device: str = "cpu"
+    root: str,
+    reference: str,
+    names: Sequence[str],
+    progress: Progress = silent,
+    device: str = "cpu",
+    n: int | None = None,
 ) -> Scored:
     """Each image of `root` against the one of the same name in `reference`: mean PSNR, SSIM, LPIPS over the pairs.
 
-    Names count without their suffix, so that a restored PNG finds its JPEG. Images keep their own sizes.
+    Names count without their suffix, so that a restored PNG finds its JPEG. Images keep their own sizes. Of `n` pairs
+    the first by name.
 
     Raises:
-        UserError: an image without a counterpart, a pair of two sizes, or one that cannot be read; it is named.
+        UserError: an image without a counterpart, two images of one name, a pair of two sizes, fewer pairs than `n`, or
+            an image that cannot be read; it is named.
     """
     ours, theirs = _pictures(root), _pictures(reference)
     lonely = sorted(set(ours) ^ set(theirs))
     if lonely:
         where = reference if lonely[0] in ours else root
         raise UserError(f"{where} holds no counterpart of {lonely[0]} ({len(lonely)} images have none)")
+    if n is not None and n > len(ours):
+        raise UserError(f"--n {n:,}: there are only {len(ours):,} images")
+    compared = sorted(ours)[:n]
     measures: dict[str, Callable[[Tensor, Tensor], float]] = {"psnr": paired.psnr, "ssim": paired.ssim}
     extractor, weights_digest = "none", ""
     if "lpips" in names:
@@ -321,7 +331,7 @@ def score_pairs(
         measures["lpips"] = lambda a, b: float(network(a.to(device), b.to(device)))
     values: dict[str, list[float]] = {name: [] for name in names}
     digest = hashlib.sha256()
-    for name in progress(sorted(ours), "comparing pairs"):
+    for name in progress(compared, "comparing pairs"):
         a, b = (_pixels(files[name], name) for files in (ours, theirs))
         if a.shape != b.shape:
             sizes = " and ".join(f"{x.shape[-1]}x{x.shape[-2]}" for x in (a, b))
@@ -334,9 +344,9 @@ def score_pairs(
         weights_digest=weights_digest,
         resize="none",
         rounding="none",
-        n_fake=len(ours),
+        n_fake=len(compared),
         reference_digest=digest.hexdigest(),
-        n_reference=len(ours),
+        n_reference=len(compared),
         split="pairs",
         reference=Path(reference).name,
     )
@@ -348,6 +358,11 @@ def _pictures(root: str) -> dict[str, Callable[[], bytes]]:
     try:
         files = archive.open_root(root)
         paths = [path for path in files.paths() if pictures.is_image(path)]
+        named: dict[str, str] = {}
+        for path in paths:
+            name = str(Path(path).with_suffix(""))
+            if (other := named.setdefault(name, path)) != path:
+                raise UserError(f"{root}: {other} and {path} are both called {name}, as pairs are")
         found = {str(Path(path).with_suffix("")): load for path, load in files.read(paths)}
     except UserError as reason:
         raise UserError(str(reason).replace("--data.root ", "")) from reason

@@ -76,7 +76,9 @@ def command(
         if name not in (*PAIRED, *EXPLICIT):
             registry.part(name, "metrics")
     if set(names) & set(PAIRED) and not is_model:
-        _pairs(subject, reference, names, device, as_json)
+        if raw:
+            raise UserError(RAW.format(subject))
+        _pairs(subject, reference, names, n, device, as_json)
         return
     if set(names) & set(EXPLICIT):
         if others := sorted(set(names) - set(EXPLICIT)):
@@ -108,7 +110,7 @@ def command(
             file = checkpoints.find(path, checkpoint)
             who = stack.enter_context(scoring.model_subject(file, seed=seed, raw=raw, device=device, split=split))
         elif raw:
-            raise UserError(f"--raw: {subject} is no run and no checkpoint, images have no weights")
+            raise UserError(RAW.format(subject))
         else:
             who = scoring.images_subject(subject, on_error)
         source, notes = scoring.reference_of(who, reference, split)
@@ -123,6 +125,8 @@ def command(
     else:
         _table(subject, scored, set(names))
 
+
+RAW = "--raw: {} is no run and no checkpoint, images have no weights"
 
 PAIRED = ("psnr", "ssim", "lpips")
 
@@ -207,7 +211,9 @@ def _table(subject: str, scored: list[Any], asked: set[str]) -> None:
         click.echo(f"  {'passport':32} {passport.digest()}")
 
 
-def _pairs(images: str, reference: str | None, names: list[str], device: str | None, as_json: bool) -> None:
+def _pairs(
+    images: str, reference: str | None, names: list[str], n: int | None, device: str | None, as_json: bool
+) -> None:
     """Images against their counterparts of the same name."""
     from lightning_gen.errors import UserError
 
@@ -218,7 +224,7 @@ def _pairs(images: str, reference: str | None, names: list[str], device: str | N
 
     from lightning_gen import scoring
 
-    scored = scoring.score_pairs(images, reference, names, _progress(), device or scoring.default_device())
+    scored = scoring.score_pairs(images, reference, names, _progress(), device or scoring.default_device(), n)
     if as_json:
         click.echo(json.dumps(_as_json([scored]), indent=2))
     else:

@@ -178,6 +178,22 @@ def test_pairs_that_are_none_are_named(pictures: Path, tmp_path: Path) -> None:
     assert "the pair 000 has two sizes, 33x32 and 32x32" in refused(larger, "--reference", lone, "--metrics", "ssim")
     assert "ask for them apart" in refused(lone, "--reference", lone, "--metrics", "psnr,fid")
     assert "--reference FOLDER" in refused(lone, "--metrics", "psnr")
+    assert "images have no weights" in refused(lone, "--reference", lone, "--metrics", "psnr", "--raw")
+    Image.new("RGB", (32, 32), "white").save(lone / "000.bmp")
+    said = refused(lone, "--reference", larger, "--metrics", "psnr")
+    assert "000.bmp and 000.png are both called 000, as pairs are" in said
+
+
+def test_as_many_pairs_are_compared_as_were_asked_for(tmp_path: Path) -> None:
+    for folder, levels in (("ours", (0, 0, 255)), ("theirs", (51, 51, 0))):
+        (tmp_path / folder).mkdir()
+        for i, level in enumerate(levels):
+            Image.new("L", (16, 16), level).save(tmp_path / folder / f"{i}.png")
+    pairs = (tmp_path / "ours", "--reference", tmp_path / "theirs", "--metrics", "psnr", "--n")
+    found = evaluate(*pairs, 2)
+    assert found["scores"]["psnr"] == pytest.approx(20 * np.log10(5))
+    assert (found["passport"]["n_fake"], found["passport"]["n_reference"]) == (2, 2)
+    assert "--n 4: there are only 3 images" in refused(*pairs, 4)
 
 
 # Runs
