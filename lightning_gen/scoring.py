@@ -234,14 +234,18 @@ def extractors(
 
 
 def panel_of(
-    subject: Subject, source: Source, extractor: Extractor, names: Sequence[str], progress: Progress = silent
+    subject: Subject, source: Source, extractor: Extractor, names: Sequence[str], n: int, progress: Progress = silent
 ) -> Panel:
-    """The metrics `names`, or where nobody names any those of METRICS that fit.
+    """The metrics `names`, or where nobody names any those of METRICS that fit, for `n` images.
 
     Raises:
-        UserError: one of `names` compares image by image, and the model made its images from other data than `source`.
+        UserError: one of `names` compares image by image, and the model made its images from other data than `source`;
+            one of them needs more images, or all of METRICS do.
     """
-    panel = Panel.of(source, extractor, names or METRICS, progress)
+    panel = Panel.of(source, extractor, names or METRICS, progress, n)
+    for name in names or (() if panel.scores else METRICS[:1]):
+        if few := registry.load(name, "metrics").too_few(n, source):
+            raise UserError(f"--metrics {name}: {few}")
     if subject.made_from == source.digest() or (names and subject.digest):  # who names a folder knows what is in it
         return panel
     apart = [name for name, score in panel.scores.items() if score.row_by_row]

@@ -23,8 +23,8 @@ class Metrics(Timed):
 
     Args:
         every_kimg: Thousands of images between two evaluations; 0 evaluates never.
-        names: Registered metrics. Those that the data or the extractor does not allow are left out, with one line if
-            they were asked for.
+        names: Registered metrics. Those that the data, the extractor or so few samples do not allow are left out, with
+            one line if they were asked for.
         extractor: Registered extractor whose features are compared.
         resize: How images get to the extractor's size, one of its `resizes`; its usual one where left out.
         weights: File with the extractor's weights, where it does not find them by itself.
@@ -62,7 +62,7 @@ class Metrics(Timed):
         extractor = registry.make(self.extractor_name, "extractors", weights=self.weights, resize=self.resize)
         extractor.to(trainer.strategy.root_device)
         source = trainer.datamodule.source  # type: ignore[attr-defined]
-        self._panel = Panel.of(source, extractor, self.names)
+        self._panel = Panel.of(source, extractor, self.names, n=self.samples)
         self._panel.prepare()
         if trainer.is_global_zero and self.names != USUAL:
             for name, reason in self._panel.left_out.items():

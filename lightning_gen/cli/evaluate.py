@@ -118,7 +118,7 @@ def command(
             _say(note)
         n = n or who.available or scoring.SAMPLES
         progress = _progress()
-        panels = [scoring.panel_of(who, source, each, names, progress) for each in chosen]
+        panels = [scoring.panel_of(who, source, each, names, n, progress) for each in chosen]
         scored = scoring.score(who, panels, n, progress=progress, warn=lambda doubt: _say(f"WARNING  {doubt}"))
     if as_json:
         click.echo(json.dumps(_as_json(scored), indent=2))

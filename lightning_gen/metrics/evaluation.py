@@ -32,17 +32,24 @@ class Panel:
     scores: dict[str, Score]
     """By the names that they are registered under."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """Metrics that the data or the extractor does not allow, and why not."""
+    """Metrics that the data, the extractor or the number of images does not allow, and why not."""
 
     @classmethod
-    def of(cls, source: Source, extractor: Extractor, names: Sequence[str], progress: Progress = silent) -> Panel:
-        """The registered metrics `names`, as far as they fit."""
+    def of(
+        cls,
+        source: Source,
+        extractor: Extractor,
+        names: Sequence[str],
+        progress: Progress = silent,
+        n: int | None = None,
+    ) -> Panel:
+        """The registered metrics `names`, as far as they fit, also to `n` generated images where that is known."""
         panel = cls(Reference(source, extractor, progress), {})
         for name in names:
             score_class = registry.load(name, "metrics")
             if source.kind != "image" and score_class.needs != {"pixels"}:
                 panel.left_out[name] = f"an extractor sees pictures, no {source.kind}"
-            elif reason := score_class.unfit(source, extractor):
+            elif reason := score_class.unfit(source, extractor) or (n and score_class.too_few(n, source)):
                 panel.left_out[name] = reason
             else:
                 panel.scores[name] = registry.make(name, "metrics", panel.reference)

@@ -31,9 +31,20 @@ class Score(ABC):
     row_by_row: ClassVar[bool] = False
     """It compares image i with row i of the reference: images that are not made from those rows have no such score."""
 
+    fewest: ClassVar[tuple[int, int]] = (1, 1)
+    """Generated images that it needs at least, and images of the reference."""
+
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:
         """Why this metric cannot be computed here, in a few words; empty when it can."""
+        return ""
+
+    @classmethod
+    def too_few(cls, n: int, source: Source) -> str:
+        """Why it cannot be computed of `n` generated images and those of `source`; empty when it can."""
+        for given, least, which in zip((n, len(source)), cls.fewest, ("images", "reference images"), strict=True):
+            if given < least:
+                return f"it needs at least {least} {which}, not {given}"
         return ""
 
     def __init__(self, reference: Reference):
@@ -63,6 +74,7 @@ class FID(Score):
     """Fréchet distance to every image of the source, named by its extractor: the papers' FID is Inception's."""
 
     needs = frozenset({"statistics"})
+    fewest = (2, 2)
 
     def prepare(self) -> None:
         """The sums."""
@@ -79,6 +91,7 @@ class InceptionScore(Score):
 
     needs = frozenset({"logits"})
     SPLITS = 10
+    fewest = (SPLITS, 1)
 
     @classmethod
     def unfit(cls, source: Source, extractor: Extractor) -> str:
@@ -102,6 +115,7 @@ class KID(Score):
 
     SUBSETS = 100
     SUBSET_SIZE = 1000
+    fewest = (2, 2)
 
     def prepare(self) -> None:
         """All features."""
@@ -123,6 +137,7 @@ class PRDC(Score):
     """Precision, recall, density and coverage against every image of the source."""
 
     K = 3
+    fewest = (K + 1, K + 1)
 
     def prepare(self) -> None:
         """All features, and how far each image's ball reaches."""

@@ -155,6 +155,24 @@ def test_mistakes_are_named(pictures: Path, tmp_path: Path) -> None:
     assert "--raw" in refused(pictures, "--reference", "shapes", "--raw")
 
 
+def test_scores_that_need_more_images_are_left_out_and_refused_by_name_before_any_sampling(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(3):
+        Image.open(pictures / f"{i:03d}.png").save(few / f"{i}.png")
+    assert list(evaluate(few, "--reference", pictures)["scores"]) == ["fid/tiny", "kid/tiny", "kid/tiny/std"]
+    of_few = evaluate(pictures, "--reference", few)["scores"]
+    assert "is/tiny" in of_few
+    assert "precision/tiny" not in of_few
+    monkeypatch.delattr(scoring, "evaluate")
+    said = refused(few, "--reference", pictures, "--metrics", "is")
+    assert "--metrics is: it needs at least 10 images, not 3" in said
+    said = refused(pictures, "--reference", few, "--metrics", "fid,prdc")
+    assert "--metrics prdc: it needs at least 4 reference images, not 3" in said
+
+
 def test_pairs_are_found_by_name_and_scored_one_by_one(pictures: Path, tmp_path: Path) -> None:
     for file in pictures.iterdir():
         darker = np.asarray(Image.open(file)).astype(int) - 10
