@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,25 @@ def test_interpolate_between_images_of_the_user(checkpoints: dict[str, str], pic
     done = lgen("interpolate", checkpoints["dcgan"], *files, "--png", tmp_path / "none.png")
     assert (done.exit_code, "no encoder" in done.output) == (2, True)
     assert not (tmp_path / "none.png").exists()
+
+
+def test_any_kind_of_picture_and_a_folder_of_an_archive_are_encoded(
+    checkpoints: dict[str, str], pictures: Path, tmp_path: Path
+) -> None:
+    found = []
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed:
+        packed.write(pictures / "0.png", "a/0.png")
+        packed.write(pictures / "1.png", "b/1.png")
+    Image.open(pictures / "0.png").save(tmp_path / "0.TIFF")
+    for given in (pictures / "0.png", tmp_path / "0.TIFF", tmp_path / "set.zip" / "a"):
+        succeed("encode", checkpoints["vae"], "--input", given, "--out", tmp_path / "codes.npz")
+        with np.load(tmp_path / "codes.npz") as content:
+            found.append(content["latents"])
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-5, atol=1e-6)
+    done = lgen("encode", checkpoints["vae"], "--input", checkpoints["some"], "--out", tmp_path / "codes.npz")
+    assert (done.exit_code, "some.npz: neither a folder nor an archive" in done.output) == (2, True)
+    assert "--data.root" not in done.output
 
 
 @pytest.mark.parametrize("name", ["vae", "vq-vae"])

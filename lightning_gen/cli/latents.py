@@ -102,6 +102,7 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     import numpy as np
 
     from lightning_gen import registry
+    from lightning_gen.data import archive, pictures
     from lightning_gen.errors import UserError, nearest
 
     channels, _, side = model.image_shape
@@ -111,10 +112,13 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
         known = inspect.signature(source_class).parameters
         settings = {"resolution": side, "channels": channels}
         source = registry.make(named, "data", **{key: value for key, value in settings.items() if key in known})
-    elif path.is_file() and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"):
+    elif path.is_file() and pictures.is_image(path.name):
         return {"image": picture(named, model)}
-    elif path.exists():
-        source = registry.make("folder", "data", root=named, resolution=side, channels=channels, split="all")
+    elif archive.is_there(named):
+        try:
+            source = registry.make("folder", "data", root=named, resolution=side, channels=channels, split="all")
+        except UserError as reason:
+            raise UserError(str(reason).replace("--data.root ", "")) from reason
     else:
         similar = nearest(named, registry.names("data"))
         raise UserError(f"{named}: no data source{similar}, and no such image, folder or archive")
