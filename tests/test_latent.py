@@ -31,6 +31,9 @@ SMALL = {
 }
 
 
+SETS = ["--input=shapes", "--having=shapes", "--lacking=shapes"]
+
+
 def make(name: str) -> GenerativeModule:
     return untrained.model(name, SMALL[name])
 
@@ -316,6 +319,10 @@ def test_encode_plots_and_edit_and_project_write(checkpoints: dict[str, str], pi
         (["traverse", "{vae}", "--seed", str(2**64), "--png", "x.png"], "not in the range"),
         (["project", "{dcgan}", "--input", "shapes", "--seed", str(2**64), "--out", "x.npz"], "not in the range"),
         (["project", "{dcgan}", "--input", "shapes", "--lr", "nan", "--out", "x.npz"], "--lr nan"),
+        (["sample", "{stylegan2}", "--truncation", "nan", "--grid", "x.png"], "--truncation nan"),
+        (["interpolate", "{stylegan2}", "--truncation", "inf", "--png", "x.png"], "--truncation inf"),
+        (["traverse", "{vae}", "--reach", "nan", "--png", "x.png"], "--reach nan"),
+        (["edit", "{vae}", *SETS, "--amounts=0,nan", "--png", "x.png"], "--amounts 0,nan"),
         (["project", "{cgan}", "--input", "shapes", "--out", "x.npz"], "--label K"),
         (["project", "{vq-vae}", "--input", "shapes", "--out", "x.npz"], "no latent space"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from lightning_gen.cli import latents, options
@@ -27,6 +29,8 @@ def command(run: str, named: str, having: str, lacking: str, amounts: str, n: in
         columns = [float(word) for word in amounts.split(",")]
     except ValueError:
         raise UserError(f"--amounts {amounts}: numbers with commas, as in -1,0,1") from None
+    if not all(map(math.isfinite, columns)):
+        raise UserError(f"--amounts {amounts}: must be finite numbers")
 
     import torch
 

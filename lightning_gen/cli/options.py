@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import click
@@ -57,15 +58,28 @@ DEVICE = _Device()
 """The type of every --device."""
 
 
+def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """A number that images can be made from: of NaN they would look like those of a model that has diverged.
+
+    Raises:
+        UserError: NaN or infinity.
+    """
+    if value is not None and not math.isfinite(value):
+        raise UserError(f"{option.opts[0]} {value}: must be a finite number")
+    return value
+
+
 truncation: Any = click.option(
     "--truncation",
     type=float,
+    callback=finite,
     metavar="X",
     help="More typical and less varied images, from models that offer it: 0.5 of biggan, 0.7 of stylegan2.",
 )
 guidance: Any = click.option(
     "--guidance",
     type=float,
+    callback=finite,
     metavar="X",
     help="How much images keep to what was asked for, from models that offer it.",
 )

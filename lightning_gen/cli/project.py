@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import click
 
 from lightning_gen.cli import latents, options
@@ -14,7 +12,14 @@ from lightning_gen.cli import latents, options
 @latents.given
 @latents.few
 @click.option("--steps", type=click.IntRange(min=0), default=200, show_default=True, help="Of gradient descent.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.05, show_default=True, help="Their size.")
+@click.option(
+    "--lr",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=options.finite,
+    default=0.05,
+    show_default=True,
+    help="Their size.",
+)
 @click.option("--png", metavar="FILE", help="Write the images above what the latents make.")
 @click.option("--out", metavar="FILE.npz", help="Write the latents.")
 @latents.seed
@@ -38,8 +43,6 @@ def command(
 
     if png is None and out is None:
         raise UserError("where to? --png FILE for pictures, --out FILE.npz for latents")
-    if not math.isfinite(lr):
-        raise UserError(f"--lr {lr}: must be a finite number")
 
     import torch
 

@@ -11,7 +11,14 @@ from lightning_gen.cli import latents, options
 @latents.run
 @click.option("--dimensions", metavar="I,J,…", help="Which; the first 10 by default.")
 @click.option("--steps", type=click.IntRange(min=2), default=9, show_default=True, help="Images in a row.")
-@click.option("--reach", type=float, default=2.5, show_default=True, help="How far either way, in deviations.")
+@click.option(
+    "--reach",
+    type=float,
+    callback=options.finite,
+    default=2.5,
+    show_default=True,
+    help="How far either way, in deviations.",
+)
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="Which image of the stream.")
 @click.option("--image", metavar="FILE", help="An image to encode and start from, in its place.")
 @click.option("--png", metavar="FILE", required=True, help="Write one row for each dimension.")
