@@ -252,6 +252,18 @@ def test_encode_and_decode_are_the_model_s_reconstruction(
     torch.testing.assert_close(shown / 127.5 - 1, again[0].clamp(-1, 1), atol=1.01 / 127.5, rtol=0)
 
 
+def test_latents_that_became_double_by_arithmetic_are_decoded_as_they_were(
+    checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    z = make("vae").latents(2, seed=0, start=0).numpy()
+    grids = []
+    for name, array in (("single", z), ("double", z.astype(np.float64))):
+        np.savez(tmp_path / f"{name}.npz", latents=array)
+        succeed("decode", checkpoints["vae"], tmp_path / f"{name}.npz", "--grid", tmp_path / f"{name}.png")
+        grids.append((tmp_path / f"{name}.png").read_bytes())
+    assert grids[0] == grids[1]
+
+
 def test_points_that_are_decoded_are_those_of_the_latents(
     checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

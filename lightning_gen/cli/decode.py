@@ -47,6 +47,8 @@ def command(run: str, file: str, out: str | None, grid: str | None, label: int |
         raise UserError(f"{file} holds no array `latents`") from reason
     if found.ndim == 0 or len(found) == 0:
         raise UserError(f"{file} holds no latents: its array is {'empty' if found.ndim else 'a single number'}")
+    if found.is_floating_point():
+        found = found.float()  # arithmetic in NumPy easily makes them double
     made = []
     with torch.no_grad(), model.asked():
         for part in found.to(device).split(64):
