@@ -16,7 +16,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.likelihood import bits_per_dimension
 from lightning_gen.metrics import paired
 from lightning_gen.metrics.extractors import file_digest
-from lightning_gen.metrics.passport import Passport
+from lightning_gen.metrics.passport import Passport, library_versions
 from lightning_gen.metrics.reference import Progress, silent
 from lightning_gen.module import GenerativeModule
 
@@ -71,6 +71,7 @@ def score(
         seed=seed,
         averaged=model.has_averages and not raw,
         checkpoint_digest=file_digest(checkpoint),
+        libraries=library_versions(origin),
     )
     return scoring.Scored(found, passport, None, {}), notes
 

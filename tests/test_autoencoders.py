@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
 
-from lightning_gen import likelihood, registry
+from lightning_gen import explicit, likelihood, registry, scoring
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
 from lightning_gen.models.ae import AE, DenoisingAE
@@ -177,6 +178,17 @@ def test_evaluate_gives_bits_and_bounds_with_a_passport(run: Path) -> None:
     assert {"mse", "psnr", "active_units"} <= scores.keys()
     assert told["passport"]["split"] == "test"
     assert told["passport"]["settings"] == {"bpd.draws": 2, "bpd.levels": 256}
+    assert "lightning-gen" in told["passport"]["libraries"]  # whose model it is
+
+
+def test_evaluate_computes_on_a_gpu_where_there_is_one_as_its_help_says(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(scoring, "default_device", lambda: "the first GPU")
+    monkeypatch.setattr(explicit, "score", lambda *_, device, **__: asked.append(device) or sys.exit(0))
+    done = CliRunner().invoke(main, ["evaluate", str(run), "--metrics", "bpd"])
+    assert (done.exit_code, asked) == (0, ["the first GPU"]), done.output
 
 
 @pytest.mark.parametrize(

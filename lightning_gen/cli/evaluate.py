@@ -87,11 +87,11 @@ def command(
             )
         if not is_model:
             raise UserError(f"--metrics {names[0]} asks a model, and {subject} is no run and no checkpoint")
-        from lightning_gen import explicit
+        from lightning_gen import explicit, scoring
 
         found, notes = explicit.score(
-            checkpoints.find(path, checkpoint), names, reference=reference,
-            split=split, n=n, draws=draws, seed=seed, raw=raw, device=device or "cpu", progress=_progress(),
+            checkpoints.find(path, checkpoint), names, reference=reference, split=split, n=n, draws=draws, seed=seed,
+            raw=raw, device=device or scoring.default_device(), progress=_progress(),
         )  # fmt: skip
         for note in notes:
             _say(note)
