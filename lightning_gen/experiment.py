@@ -99,7 +99,7 @@ def _attempt(
         _refuse_taken(out)
     elif launch.is_first_process():
         place.take()  # before the checkpoint is looked at, which another process may be about to replace
-    restored = _restorable(out) if resume else None
+    restored = _restorable(out, say) if resume else None
     source = build_source(settings)
     torch.manual_seed(values["seed"])  # initial weights
     model = build_model(settings, source)
@@ -292,10 +292,24 @@ def _introduce(
     say(f"  budget {settings.values['kimg']:g} kimg, run directory {out}")
 
 
-def _restorable(out: Path) -> Path | None:
-    """The checkpoint to go on from; None for a run that was stopped before its first one."""
-    last = out / "checkpoints" / "last.ckpt"
-    return last if last.exists() else None
+def _restorable(out: Path, say: Callable[[str], Any]) -> Path | None:
+    """The checkpoint to go on from, where last.ckpt was lost the one of the others that has seen most; None for a run
+    that was stopped before its first one."""
+    folder = out / "checkpoints"
+    if (last := folder / "last.ckpt").exists():
+        return last
+    others = [path for name in ("healthy", "best") if (path := folder / f"{name}.ckpt").exists()]
+    seen = {path: _images_of(checkpoints.read(path)) for path in others}
+    found = max(seen, key=lambda path: seen[path], default=None)
+    if found is None or seen[found] == 0:
+        return None
+    if launch.is_first_process():
+        say(f"WARNING  {out} has lost its last.ckpt: it goes on from {found.name}, at {seen[found] / 1000:g} kimg")
+    return found
+
+
+def _images_of(content: dict[str, Any]) -> int:
+    return int(content["state_dict"]["_extra_state"]["images_seen"])
 
 
 def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
@@ -307,7 +321,7 @@ def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
     content = checkpoints.read(checkpoint)
     if content[checkpoints.ORIGIN]["data_digest"] != source.digest():
         raise UserError(f"the data of {out} changed since its last checkpoint: a resumed run must see the same images")
-    return int(content["state_dict"]["_extra_state"]["images_seen"])
+    return _images_of(content)
 
 
 def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:

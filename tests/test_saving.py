@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from click.testing import CliRunner, Result
 
-from lightning_gen import checkpoints
+from lightning_gen import checkpoints, records
 from lightning_gen.cli import main
 from lightning_gen.loggers import make
 
@@ -59,6 +59,20 @@ def test_a_resumed_run_that_watches_another_score_keeps_the_best_of_that_one(tmp
     assert done.exit_code == 2
     assert "--checkpoint.monitor fid/tyni: the run has no such score; did you mean 'fid/tiny'?" in done.output
     assert checkpoints.read(run / "checkpoints" / "last.ckpt")["state_dict"]["_extra_state"]["images_seen"] == 112
+
+
+def test_a_run_that_lost_its_last_checkpoint_goes_on_from_what_it_has_and_says_so(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert fit("--metrics.every_kimg", 0.016, "--checkpoint.every_kimg", 0.016, "--out", run).exit_code == 0
+    best = checkpoints.read(run / "checkpoints" / "best.ckpt")["state_dict"]["_extra_state"]["images_seen"]
+    healthy = checkpoints.read(run / "checkpoints" / "healthy.ckpt")["state_dict"]["_extra_state"]["images_seen"]
+    (run / "checkpoints" / "last.ckpt").unlink()
+    done = CliRunner().invoke(main, ["fit", "--resume", str(run)])
+    assert done.exit_code == 0, done.output
+    assert "has lost its last.ckpt: it goes on from" in done.output
+    assert f"at {max(best, healthy) / 1000:g} kimg" in done.output
+    again = [record["images_seen"] for record in records.read(run / "metrics.jsonl") if record["attempt"] == 1]
+    assert all(seen > max(best, healthy) for seen in again)
 
 
 def test_what_a_killed_process_left_half_written_goes_with_the_next_checkpoint(tmp_path: Path) -> None:
