@@ -60,6 +60,8 @@ class Subject:
     notes: list[str] = field(default_factory=list)
     labels: Callable[[int], Tensor | None] = lambda n: None
     """What the first n images were asked to show, where a model was asked for labels."""
+    class_names: list[str] | None = None
+    """Names of those labels, where a checkpoint says them."""
     kind: str = "image"
     """`image` or `points`, as a data source has it."""
 
@@ -105,6 +107,7 @@ def model_subject(
         draw=lambda count, start: images.as_stored(model.sample(count, seed=seed, start=start, **options), kind),
         image_shape=model.image_shape,
         labels=lambda n: model.asked_labels(n, seed=seed),
+        class_names=origin.get("class_names"),
         passport={
             "seed": seed,
             "averaged": model.has_averages and not raw,
@@ -246,6 +249,8 @@ def panel_of(
     for name in names or (() if panel.scores else METRICS[:1]):
         if few := registry.load(name, "metrics").too_few(n, source):
             raise UserError(f"--metrics {name}: {few}")
+    if subject.image_shape[0] != source.image_shape[0]:
+        _leave_out_pixels(panel, names or METRICS)
     if subject.made_from == source.digest() or (names and subject.digest):  # who names a folder knows what is in it
         return panel
     apart = [name for name, score in panel.scores.items() if score.row_by_row]
@@ -257,6 +262,14 @@ def panel_of(
         )
     panel.scores = {name: score for name, score in panel.scores.items() if name not in apart}
     return panel
+
+
+def _leave_out_pixels(panel: Panel, names: Sequence[str]) -> None:
+    """An extractor sees grey pictures as colours; what reads pixels reads those of the reference's channels alone."""
+    for name in names:
+        if "pixels" in registry.load(name, "metrics").needs:
+            panel.left_out.setdefault(name, "the images have other channels than the reference")
+    panel.scores = [score for score in panel.scores if "pixels" not in score.needs]
 
 
 def score(
@@ -274,6 +287,9 @@ def score(
     """
     if subject.available is not None and n > subject.available:
         raise UserError(f"--n {n:,}: there are only {subject.available:,} images")
+    labels = subject.labels(n)
+    if any(subject.class_names not in (None, list(panel.reference.source.class_names)) for panel in panels):
+        labels = None  # of other classes than the reference has
     inspection = doubts.Inspection()
     for panel in panels:
         for doubt in (*doubts.of_numbers(panel, n), *doubts.same_images(subject.digest or "", panel)):
@@ -285,7 +301,7 @@ def score(
             panels,
             n,
             progress,
-            labels=subject.labels(n),
+            labels=labels,
         )
     except images.NotFinite as reason:
         raise UserError("the model draws NaN or infinity: it diverged, and there is no score of that") from reason

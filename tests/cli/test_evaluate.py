@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,6 +263,32 @@ def test_translations_are_compared_with_their_own_targets_also_where_the_data_is
 def test_what_is_drawn_from_noise_has_no_right_answer(drawer: Path) -> None:
     said = refused(drawer, "--reference", "paired", "--metrics", "psnr", "--n", 64)
     assert "the images of this model are not made from those of shapes, outline and filled" in said
+
+
+def test_labels_of_other_classes_than_the_reference_has_are_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    small = ("--model", "cgan", "--preset", "quick", "--data.batch_size", "4")
+    done = CliRunner().invoke(main, ["fit", *small, *SMALL, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    asked = (out, "--reference", "shapes", "--metrics", "modes", "--n", 8)
+    assert "label_accuracy" in evaluate(*asked)["scores"]
+    made = Shapes.__init__
+
+    def renamed(self: Shapes, *arguments: Any, **options: Any) -> None:
+        made(self, *arguments, **options)
+        self.class_names = [f"kind {i}" for i in range(48)]
+
+    monkeypatch.setattr(Shapes, "__init__", functools.wraps(made)(renamed))
+    assert set(evaluate(*asked)["scores"]) == {"mode_coverage", "on_manifold"}
+
+
+def test_what_reads_pixels_is_left_out_where_the_reference_has_other_channels() -> None:
+    subject = scoring.Subject(lambda n, start: torch.zeros(n, 1, 32, 32), (1, 32, 32), {}, "none")
+    panel = scoring.panel_of(subject, Shapes(size=48), Tiny(), ["fid", "modes"], 48)
+    assert [type(score).__name__ for score in panel.scores] == ["FID"]
+    assert panel.left_out == {"modes": "the images have other channels than the reference"}
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(
