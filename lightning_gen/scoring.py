@@ -250,7 +250,7 @@ def panel_of(
         if few := registry.load(name, "metrics").too_few(n, source):
             raise UserError(f"--metrics {name}: {few}")
     if subject.image_shape[0] != source.image_shape[0]:
-        _leave_out_pixels(panel, names or METRICS)
+        _leave_out_pixels(panel)
     if subject.made_from == source.digest() or (names and subject.digest):  # who names a folder knows what is in it
         return panel
     apart = [name for name, score in panel.scores.items() if score.row_by_row]
@@ -264,12 +264,11 @@ def panel_of(
     return panel
 
 
-def _leave_out_pixels(panel: Panel, names: Sequence[str]) -> None:
+def _leave_out_pixels(panel: Panel) -> None:
     """An extractor sees grey pictures as colours; what reads pixels reads those of the reference's channels alone."""
-    for name in names:
-        if "pixels" in registry.load(name, "metrics").needs:
-            panel.left_out.setdefault(name, "the images have other channels than the reference")
-    panel.scores = [score for score in panel.scores if "pixels" not in score.needs]
+    for name in [name for name, score in panel.scores.items() if "pixels" in score.needs]:
+        del panel.scores[name]
+        panel.left_out[name] = "the images have other channels than the reference"
 
 
 def score(
