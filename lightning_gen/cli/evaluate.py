@@ -104,7 +104,10 @@ def command(
     from lightning_gen import scoring
 
     device = device or scoring.default_device()
-    chosen = scoring.extractors(_words(protocol), extractor, resize, weights, device)
+    try:
+        chosen = scoring.extractors(_words(protocol), extractor, resize, weights, device)
+    except UserError as reason:
+        raise UserError(str(reason).replace("--metrics.weights", "--weights")) from reason
     with ExitStack() as stack:
         if is_model:
             file = checkpoints.find(path, checkpoint)

@@ -154,6 +154,8 @@ def test_mistakes_are_named(pictures: Path, tmp_path: Path) -> None:
     assert "papers" in refused(pictures, "--reference", "shapes", "--protocol", "paper")
     assert "already" in refused(pictures, "--reference", "shapes", "--protocol", "papers", "--extractor", "tiny")
     assert "--raw" in refused(pictures, "--reference", "shapes", "--raw")
+    named = ("--extractor", "inception-v3-compat", "--weights", "/no/such")
+    assert "no file /no/such (--weights)" in refused(pictures, "--reference", "shapes", *named)
 
 
 def test_scores_that_need_more_images_are_left_out_and_refused_by_name_before_any_sampling(
