@@ -101,6 +101,16 @@ def test_a_signal_while_the_watch_gives_up_is_heard_and_claims_no_checkpoint_tha
     assert (said in done.output) == (action == "rollback"), done.output
 
 
+@pytest.mark.usefixtures("nan_once")
+def test_a_run_that_is_to_roll_back_only_since_it_was_resumed_has_where_to_go(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert fit(*SMALL, "--checkpoint.every_kimg", 0, "--kimg", "0.8", "--out", run).exit_code == 0
+    assert not (run / "checkpoints" / "healthy.ckpt").exists()
+    done = fit("--resume", run, "--kimg", "0.96", "--watch.action", "rollback")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "rolled back to 0.8 kimg" in done.output
+
+
 def test_a_lost_score_goes_back_to_the_best_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert fit(*SMALL, "--metrics.every_kimg", 0.8, "--metrics.samples", 16, "--out", run).exit_code == 0

@@ -76,7 +76,8 @@ class Watch(Timed):
         self._yardstick: Yardstick | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure real images; keep the untrained model, the one to go back to where nothing better follows."""
+        """Measure real images; keep the untrained model, the one to go back to where nothing better follows, or, of a
+        run that is resumed without one, the model as it is."""
         assert isinstance(pl_module, GenerativeModule)
         source = trainer.datamodule.source  # type: ignore[attr-defined]
         # a model that maximises a likelihood has no game to lose modes in, and its early samples are blurred and alike
@@ -86,10 +87,13 @@ class Watch(Timed):
             rows = torch.linspace(0, len(source) - 1, min(self.samples, len(source))).long().unique()
             if len(rows) > 2:
                 self._yardstick = Yardstick.of(self._eyes(source.read(rows.numpy())["image"].to(pl_module.device)))
-        if self.every_kimg > 0 and self.action == "rollback" and pl_module.clock.images == 0:
+        if self.every_kimg > 0 and self.action == "rollback":
             folder = Path(trainer.default_root_dir) / "checkpoints"
-            trainer.save_checkpoint(folder / "healthy.ckpt")
-            if trainer.is_global_zero:
+            untrained = pl_module.clock.images == 0
+            # ranks save together, so they must not each look while the first one writes
+            if untrained or not trainer.strategy.broadcast((folder / "healthy.ckpt").exists(), src=0):
+                trainer.save_checkpoint(folder / "healthy.ckpt")
+            if untrained and trainer.is_global_zero:
                 checkpoints.also_named(folder / "healthy.ckpt", folder / checkpoints.UNTRAINED)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
