@@ -75,7 +75,13 @@ def command(
     for name in names:
         if name not in (*PAIRED, *EXPLICIT):
             registry.part(name, "metrics")
+    if set(names) & {*EXPLICIT, *(() if is_model else PAIRED)}:
+        of_features = {"--extractor": extractor, "--resize": resize, "--protocol": protocol, "--weights": weights}
+        if unused := ", ".join(option for option, value in of_features.items() if value is not None):
+            raise UserError(f"{unused}: not for --metrics {metrics}, leave it out")
     if set(names) & set(PAIRED) and not is_model:
+        if split is not None:
+            raise UserError("--split: not for pairs of images, which are found by their names, leave it out")
         if raw:
             raise UserError(RAW.format(subject))
         _pairs(subject, reference, names, n, device, as_json)

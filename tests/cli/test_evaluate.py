@@ -200,6 +200,9 @@ def test_pairs_that_are_none_are_named(pictures: Path, tmp_path: Path) -> None:
     assert "ask for them apart" in refused(lone, "--reference", lone, "--metrics", "psnr,fid")
     assert "--reference FOLDER" in refused(lone, "--metrics", "psnr")
     assert "images have no weights" in refused(lone, "--reference", lone, "--metrics", "psnr", "--raw")
+    assert "--split: not for pairs" in refused(lone, "--reference", lone, "--metrics", "psnr", "--split", "test")
+    said = refused(lone, "--reference", lone, "--metrics", "psnr", "--extractor", "tiny", "--weights", "w.pth")
+    assert "--extractor, --weights: not for --metrics psnr, leave it out" in said
     Image.new("RGB", (32, 32), "white").save(lone / "000.bmp")
     said = refused(lone, "--reference", larger, "--metrics", "psnr")
     assert "000.bmp and 000.png are both called 000, as pairs are" in said
