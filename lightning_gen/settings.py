@@ -275,6 +275,8 @@ def _namespace(parser: ArgumentParser, arguments: Sequence[str], config: str | N
 def _in_the_users_words(message: str, parser: ArgumentParser) -> str:
     """jsonargparse's message in one line, in the command line's spelling, with the nearest right name."""
     options = [*OPTIONS, *(option for option in parser._option_string_actions if option.startswith("--"))]
+    if missing := re.search(r"arguments are required: (.*)", message):
+        return f"must be given: {', '.join(f'--{name}' for name in missing[1].split(', '))}"
     if unknown := re.search(r"[Uu]nrecognized arguments: (.*)", message):
         word = unknown[1].split()[0].split("=")[0]
         return f"unknown setting {word}{nearest(word, options)}"

@@ -43,6 +43,10 @@ def test_a_setting_that_must_be_given_and_a_default_of_any_type_are_listed(tmp_p
     known = json.loads(lgen(*asked, "--json"))["settings"]
     assert known["root"] == {"type": "str", "help": "Where they are."}
     assert known["cache"]["default"] == "kept"
+    missing = CliRunner().invoke(
+        main, ["fit", "--model", "gan", "--data", "Own", *asked[2:], "--out", str(tmp_path / "run")]
+    )
+    assert (missing.exit_code, missing.output) == (2, "Error: must be given: --data.root\n")
 
 
 def test_off_a_terminal_a_row_is_a_line_without_colours(capsys: pytest.CaptureFixture[str]) -> None:
