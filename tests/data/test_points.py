@@ -98,7 +98,7 @@ def test_a_bad_setting_is_named_in_one_line(setting, value, says):
 
 def test_no_extractor_sees_points_and_only_points_have_their_metric():
     panel = Panel.of(Points(), Tiny(), ("fid", "is", "kid", "prdc", "modes", "points"))
-    assert [type(score).__name__ for score in panel.scores] == ["PointCoverage"]
+    assert list(panel.scores) == ["points"]
     passport = panel.passport(2000, "nearest")
     assert (passport.extractor, passport.resize, passport.rounding) == ("none", "none", "none")
     shapes = registry.load("shapes", "data")()
