@@ -76,6 +76,11 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     return content
 
 
+def images_seen(content: dict[str, Any]) -> int:
+    """The clock of a checkpoint that `read` gave."""
+    return int(content["state_dict"]["_extra_state"]["images_seen"])
+
+
 WEIGHTS = "model.safetensors"
 """In a folder that `lgen push` wrote."""
 

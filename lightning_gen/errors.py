@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -16,6 +17,22 @@ class UserError(Exception):
 
 class StrangerError(UserError):
     """A part of another distribution failed; whatever does not use it goes on."""
+
+
+@contextmanager
+def said_as(words: Mapping[str, str]) -> Iterator[None]:
+    """Inside, what a `UserError` says is said in the words of the verb that was typed: each key, in turn, by its value.
+
+    Raises:
+        UserError: the same, in those words.
+    """
+    try:
+        yield
+    except UserError as reason:
+        said = str(reason)
+        for theirs, ours in words.items():
+            said = said.replace(theirs, ours)
+        raise UserError(said) from reason
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

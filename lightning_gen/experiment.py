@@ -299,17 +299,13 @@ def _restorable(out: Path, say: Callable[[str], Any]) -> Path | None:
     if (last := folder / "last.ckpt").exists():
         return last
     others = [path for name in ("healthy", "best") if (path := folder / f"{name}.ckpt").exists()]
-    seen = {path: _images_of(checkpoints.read(path)) for path in others}
+    seen = {path: checkpoints.images_seen(checkpoints.read(path)) for path in others}
     found = max(seen, key=lambda path: seen[path], default=None)
     if found is None or seen[found] == 0:
         return None
     if launch.is_first_process():
         say(f"WARNING  {out} has lost its last.ckpt: it goes on from {found.name}, at {seen[found] / 1000:g} kimg")
     return found
-
-
-def _images_of(content: dict[str, Any]) -> int:
-    return int(content["state_dict"]["_extra_state"]["images_seen"])
 
 
 def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
@@ -321,7 +317,7 @@ def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
     content = checkpoints.read(checkpoint)
     if content[checkpoints.ORIGIN]["data_digest"] != source.digest():
         raise UserError(f"the data of {out} changed since its last checkpoint: a resumed run must see the same images")
-    return _images_of(content)
+    return checkpoints.images_seen(content)
 
 
 def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lightning_gen import checkpoints, images, registry
 from lightning_gen.data import archive, pictures
 from lightning_gen.data.folder import Folder, usual_side
 from lightning_gen.data.source import Source
-from lightning_gen.errors import UserError, nearest
+from lightning_gen.errors import UserError, nearest, said_as
 from lightning_gen.metrics import doubts, paired
 from lightning_gen.metrics.evaluation import Panel, evaluate
 from lightning_gen.metrics.extractors import Extractor, file_digest
@@ -148,12 +148,9 @@ def images_subject(root: str, on_error: Literal["stop", "skip"] = "stop") -> Sub
 
 def open_images(root: str, split: str, *, on_error: Literal["stop", "skip"] = "stop") -> tuple[Source, list[str]]:
     """A folder or archive of images at their own size, and what to say about how it was read."""
-    try:
+    with said_as({"--data.root ": "", "--data.split": "--split", "--data.on_error": "--on-error"}):
         side, notes = usual_side(root, split)
         source = Folder(root=root, resolution=side, split=split, on_error=on_error)
-    except UserError as reason:
-        words = str(reason).replace("--data.root ", "").replace("--data.split", "--split")
-        raise UserError(words.replace("--data.on_error", "--on-error")) from reason
     return source, [*notes, *source.notes]
 
 
@@ -206,10 +203,8 @@ def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
     known = inspect.signature(source_class).parameters
     if "split" in settings and "split" not in known:
         raise UserError(f"--split {settings['split']}: the data {name} has no splits")
-    try:
+    with said_as({"--data.split": "--split", "--data.": "--reference: "}):
         source: Source = registry.make(name, "data", **{k: value for k, value in settings.items() if k in known})
-    except UserError as reason:
-        raise UserError(str(reason).replace("--data.split", "--split").replace("--data.", "--reference: ")) from reason
     return source, list(getattr(source, "notes", []))
 
 
@@ -374,7 +369,7 @@ def score_pairs(
 
 def _pictures(root: str) -> dict[str, Callable[[], bytes]]:
     """Name without suffix to content of every image below `root`."""
-    try:
+    with said_as({"--data.root ": ""}):
         files = archive.open_root(root)
         paths = [path for path in files.paths() if pictures.is_image(path)]
         named: dict[str, str] = {}
@@ -383,8 +378,6 @@ def _pictures(root: str) -> dict[str, Callable[[], bytes]]:
             if (other := named.setdefault(name, path)) != path:
                 raise UserError(f"{root}: {other} and {path} are both called {name}, as pairs are")
         found = {str(Path(path).with_suffix("")): load for path, load in files.read(paths)}
-    except UserError as reason:
-        raise UserError(str(reason).replace("--data.root ", "")) from reason
     if not found:
         raise UserError(f"{root}: no images in it")
     return found

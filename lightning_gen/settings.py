@@ -139,8 +139,7 @@ def resolve(
         )
     if preset is not None:
         _apply_preset(parser, model, model_class, preset)
-    values = _parse(parser, arguments, config)
-    values["callbacks"] = list(dict.fromkeys([*values["callbacks"], *callbacks]))  # a file has a list of its own
+    values = _parse(parser, arguments, config, callbacks)
     values["logger"] = _loggers(logger or values["logger"])
     if "data.resolution" not in explicit and "resolution" in values["data"]:
         from_model = "model.image_shape" in explicit or (
@@ -174,8 +173,7 @@ def resolve_resumed(
     parser, _ = _parser(model, data, [*_callbacks(before, str(path)), *callbacks])
     explicit = _explicit(parser, arguments, None)
     parser.set_defaults(_flatten(before, parser))
-    after = _parse(parser, arguments, None)
-    after["callbacks"] = list(dict.fromkeys([*after["callbacks"], *callbacks]))
+    after = _parse(parser, arguments, None, callbacks)
     after["logger"] = _loggers(logger or after["logger"])
     was, now = _leaves(before), _leaves(after)
     for key in sorted(explicit):
@@ -240,12 +238,15 @@ def _known(parser: ArgumentParser, key: str) -> bool:
     return f"--{key}" in parser._option_string_actions
 
 
-def _parse(parser: ArgumentParser, arguments: Sequence[str], config: str | None) -> dict[str, Any]:
+def _parse(
+    parser: ArgumentParser, arguments: Sequence[str], config: str | None, callbacks: Sequence[str]
+) -> dict[str, Any]:
     values = _namespace(parser, arguments, config, defaults=True).as_dict()
     for key in ("config", "preset", "plugins"):
         values.pop(key)
     values["model"].pop("name")
     values["data"].pop("name")
+    values["callbacks"] = list(dict.fromkeys([*values["callbacks"], *callbacks]))  # a file has a list of its own
     return _plain(values)
 
 

@@ -112,7 +112,7 @@ def _images_trained(run: Path) -> int:
     last = run / "checkpoints" / "last.ckpt"
     if not last.is_file():
         return 0
-    return int(checkpoints.read(last)["state_dict"]["_extra_state"]["images_seen"])
+    return checkpoints.images_seen(checkpoints.read(last))
 
 
 def _score(suite: Suite, row: Row, run: Path, device: str) -> tuple[Any, list[Evaluation]]:

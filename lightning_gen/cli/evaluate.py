@@ -61,7 +61,7 @@ def command(
     """
     from lightning_gen import registry
     from lightning_gen.data import archive
-    from lightning_gen.errors import UserError
+    from lightning_gen.errors import UserError, said_as
 
     path = Path(subject).expanduser()
     if not archive.is_there(subject):
@@ -110,10 +110,8 @@ def command(
     from lightning_gen import scoring
 
     device = device or scoring.default_device()
-    try:
+    with said_as({"--metrics.weights": "--weights"}):
         chosen = scoring.extractors(_words(protocol), extractor, resize, weights, device)
-    except UserError as reason:
-        raise UserError(str(reason).replace("--metrics.weights", "--weights")) from reason
     with ExitStack() as stack:
         if is_model:
             file = checkpoints.find(path, checkpoint)

@@ -103,7 +103,7 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
 
     from lightning_gen import registry
     from lightning_gen.data import archive, pictures
-    from lightning_gen.errors import UserError, nearest
+    from lightning_gen.errors import UserError, nearest, said_as
 
     channels, _, side = model.image_shape
     path = Path(named).expanduser()
@@ -115,10 +115,8 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     elif path.is_file() and pictures.is_image(path.name):
         return {"image": picture(named, model)}
     elif archive.is_there(named):
-        try:
+        with said_as({"--data.root ": ""}):
             source = registry.make("folder", "data", root=named, resolution=side, channels=channels, split="all")
-        except UserError as reason:
-            raise UserError(str(reason).replace("--data.root ", "")) from reason
     else:
         similar = nearest(named, registry.names("data"))
         raise UserError(f"{named}: no data source{similar}, and no such image, folder or archive")

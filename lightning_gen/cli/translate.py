@@ -6,13 +6,15 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from lightning_gen.cli import options
+
+OF_INPUT = {"--data.root": "--input"}
+"""What is said of a data source's root is said of --input."""
 
 
 @click.command("translate")
@@ -128,12 +130,12 @@ def _group(to: str | None, model: str, groups: Sequence[str]) -> int | None:
 def _files(given: str) -> tuple[int, Iterator[tuple[str, Any]]]:
     """How many pictures there are, and the name without suffix and the content of each; of one file that file."""
     from lightning_gen.data import archive, pictures
-    from lightning_gen.errors import UserError
+    from lightning_gen.errors import UserError, said_as
 
     path = Path(given).expanduser()
     if path.is_file() and pictures.is_image(path.name):
         return 1, iter([(path.stem, path.read_bytes)])
-    with _said_of_input():
+    with said_as(OF_INPUT):
         files = archive.open_root(given)
         paths = [name for name in files.paths() if pictures.is_image(name)]
         if not paths:
@@ -149,20 +151,11 @@ def _files(given: str) -> tuple[int, Iterator[tuple[str, Any]]]:
 
 def _contents(files: Any, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
     """One after the other: the pictures of an archive may be more than memory holds."""
-    with _said_of_input():
+    from lightning_gen.errors import said_as
+
+    with said_as(OF_INPUT):
         for name, load in files.read(names):
             yield names[name], load
-
-
-@contextmanager
-def _said_of_input() -> Iterator[None]:
-    """What is said of a data source's root is said of --input."""
-    from lightning_gen.errors import UserError
-
-    try:
-        yield
-    except UserError as reason:
-        raise UserError(str(reason).replace("--data.root", "--input")) from reason
 
 
 def _pictures(files: Iterator[tuple[str, Any]], model: str, channels: int) -> Iterator[tuple[str, Any]]:
