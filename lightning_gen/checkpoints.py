@@ -92,24 +92,26 @@ def holds_model(path: Path) -> bool:
     return path.suffix in (".ckpt", weights.SUFFIX)
 
 
-def find(run: str | Path, which: str = "last") -> Path:
-    """The checkpoint file that a user means by a run directory (`last` or `best`), the weights of a shared model's
-    folder, or the file itself. Weights beside a run's checkpoints are an export that training has left behind.
+def find(run: str | Path, which: str | None = None) -> Path:
+    """The checkpoint file that a user means by a run directory (`which` of them, last.ckpt by default), the weights of
+    a shared model's folder, or the file itself. Weights beside a run's checkpoints are an export that training has left
+    behind.
 
     Raises:
-        UserError: nothing of these is there.
+        UserError: nothing of these is there, or `which` is asked of what is no run.
     """
     path = Path(run)
-    if path.is_dir():
-        if (path / WEIGHTS).is_file() and not (path / "run.yaml").is_file():
-            return path / WEIGHTS
-        found = path / "checkpoints" / f"{which}.ckpt"
+    if not path.exists():
+        raise UserError(f"there is no run or checkpoint {path}")
+    shared = (path / WEIGHTS).is_file() and not (path / "run.yaml").is_file()
+    if path.is_dir() and not shared:
+        found = path / "checkpoints" / f"{which or 'last'}.ckpt"
         if not found.is_file():
             raise UserError(f"{path} holds no checkpoint (expected {found})")
         return found
-    if not path.exists():
-        raise UserError(f"there is no run or checkpoint {path}")
-    return path
+    if which is not None:
+        raise UserError(f"--checkpoint {which}: {path} is no run, which has several, leave it out")
+    return path / WEIGHTS if shared else path
 
 
 CANDIDATES = (".newer.ckpt", ".older.ckpt")

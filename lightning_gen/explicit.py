@@ -44,13 +44,16 @@ def score(
     By default the test split of the run's own data, where it has one.
 
     Raises:
-        UserError: the model has no likelihood or no encoder, or the images have another shape than it makes.
+        UserError: the model has no likelihood or no encoder, the images have another shape than it makes, or there are
+            fewer than `n`.
     """
     model, origin = checkpoints.load_model(checkpoint, device)
     if raw and not model.has_averages:
         raise UserError(f"{checkpoint}: its model averages no weights, so there are no other ones")
     source, notes = _images(checkpoint, model, origin, reference, split)
-    count = min(n or len(source), len(source))
+    count = n or len(source)
+    if count > len(source):
+        raise UserError(f"--n {n:,}: there are only {len(source):,} images")
     if raw:
         with model.raw_weights():
             found = _score(model, origin["model"], source, names, count, draws, seed, progress)

@@ -238,7 +238,7 @@ def panel_of(
 
     Raises:
         UserError: one of `names` compares image by image, and the model made its images from other data than `source`;
-            one of them needs more images, or all of METRICS do.
+            one of them needs more images, or all of METRICS do; none of them fits.
     """
     panel = Panel.of(source, extractor, names or METRICS, progress, n)
     for name in names or (() if panel.scores else METRICS[:1]):
@@ -246,6 +246,9 @@ def panel_of(
             raise UserError(f"--metrics {name}: {few}")
     if subject.image_shape[0] != source.image_shape[0]:
         _leave_out_pixels(panel)
+    if names and not panel.scores:
+        name, reason = next(iter(panel.left_out.items()))
+        raise UserError(f"--metrics {name}: {reason}")
     if subject.made_from == source.digest() or (names and subject.digest):  # who names a folder knows what is in it
         return panel
     apart = [name for name, score in panel.scores.items() if score.row_by_row]

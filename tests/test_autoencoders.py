@@ -193,10 +193,14 @@ def test_evaluate_computes_on_a_gpu_where_there_is_one_as_its_help_says(
 
 @pytest.mark.parametrize(
     ("metrics", "said"),
-    [("bpd,fid", "ask for them apart"), ("bdp", "unknown metric 'bdp'")],
+    [
+        ("bpd,fid", "ask for them apart"),
+        ("bdp", "unknown metric 'bdp'"),
+        ("bpd", "--n 1,000,000: there are only "),
+    ],
 )
 def test_a_mistake_is_one_line(run: Path, metrics: str, said: str) -> None:
-    done = CliRunner().invoke(main, ["evaluate", str(run), "--metrics", metrics])
+    done = CliRunner().invoke(main, ["evaluate", str(run), "--metrics", metrics, "--n", "1000000"])
     assert (done.exit_code, said in done.output) == (2, True), done.output
 
 

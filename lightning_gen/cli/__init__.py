@@ -23,6 +23,12 @@ GROUPS = {
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)
 
 
+def _at_home(word: str) -> str:
+    """With `~` as the folder that it means, also in `--out=~/runs`, which shells hand over as it was typed."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals + os.path.expanduser(value)
+
+
 class _Verbs(click.Group):
     """Imports a verb's file when the verb is used, and turns a UserError into its message."""
 
@@ -42,6 +48,9 @@ class _Verbs(click.Group):
                 formatter.write_dl(
                     [(verb, command.get_short_help_str(limit=200)) for verb, command in found if command]
                 )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_at_home(word) for word in args])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in VERBS:

@@ -29,7 +29,7 @@ from lightning_gen.cli import options
 @click.option("--n", type=click.IntRange(min=2), help="Number of images; 10,000 of a model, else all there are.")
 @click.option("--draws", type=click.IntRange(min=1), default=16, show_default=True, help="From a posterior, for bpd.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream of samples.")
-@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True, help="Of a run.")
+@options.checkpoint
 @click.option("--raw", is_flag=True, help="The weights that training moves, not their average.")
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="About an unreadable image.")
 @click.option("--weights", metavar="FILE", help="The extractor's weights.")
@@ -47,7 +47,7 @@ def command(
     n: int | None,
     draws: int,
     seed: int,
-    checkpoint: str,
+    checkpoint: str | None,
     raw: bool,
     on_error: Literal["stop", "skip"],
     weights: str | None,
@@ -63,7 +63,7 @@ def command(
     from lightning_gen.data import archive
     from lightning_gen.errors import UserError, said_as
 
-    path = Path(subject).expanduser()
+    path = Path(subject)
     if not archive.is_there(subject):
         raise UserError(f"there is no run, checkpoint, folder or archive {subject}")
     from lightning_gen import checkpoints

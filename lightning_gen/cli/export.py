@@ -32,7 +32,7 @@ def command(run: str, form: str, out: str | None) -> None:
     found = checkpoints.find(run)
     model, origin = checkpoints.load_model(found)
     name: str = origin["model"]
-    path = Path(out or f"{name}{FORMS[form]}").expanduser()
+    path = Path(out or f"{name}{FORMS[form]}")
     if form == "safetensors":
         _weights(model, found, path)
         return

@@ -78,7 +78,7 @@ def picture(path: str, model: GenerativeModule) -> Tensor:
     from lightning_gen.data import pictures
     from lightning_gen.errors import UserError
 
-    file = Path(path).expanduser()
+    file = Path(path)
     if kind(model) != "image":
         raise UserError(f"{path}: the model makes {KINDS[kind(model)]}, not pictures")
     if not file.is_file():
@@ -106,7 +106,7 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     from lightning_gen.errors import UserError, nearest, said_as
 
     channels, _, side = model.image_shape
-    path = Path(named).expanduser()
+    path = Path(named)
     if named in registry.names("data"):
         source_class = registry.load(named, "data")
         known = inspect.signature(source_class).parameters

@@ -85,6 +85,11 @@ guidance: Any = click.option(
 )
 
 
+checkpoint: Any = click.option(
+    "--checkpoint", type=click.Choice(["last", "best"]), help="Of a run; its last by default."
+)
+
+
 def of_generate(model: Any, name: str, **given: Any) -> dict[str, Any]:
     """Options of the model's `generate` that the user gave; the others are None.
 

@@ -18,7 +18,7 @@ def command(source: str, out: str | None) -> None:
     from lightning_gen import registry
     from lightning_gen.sharing import repository
 
-    folder = Path(out or source.removeprefix(repository.HUB).rstrip("/").split("/")[-1]).expanduser()
+    folder = Path(out or source.removeprefix(repository.HUB).rstrip("/").split("/")[-1])
     about = repository.pull(source, folder)
     scores = "".join(f", {name} {value:.4g}" for name, value in list(about["scores"].items())[:1])
     click.echo(f"{folder}: {about['model']} on {about['data']}, {about['kimg']:g} kimg{scores}")

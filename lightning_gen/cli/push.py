@@ -12,11 +12,11 @@ from lightning_gen.cli import options
 @click.command("push")
 @click.argument("run", metavar="RUN")
 @click.argument("to", metavar="DIR|hf://OWNER/NAME")
-@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@options.checkpoint
 @click.option("--license", metavar="NAME", help="Of the weights, for the card: yours to choose, e.g. mit.")
 @click.option("--private", is_flag=True, help="A new repository on the hub that only you can see.")
 @options.plugin
-def command(run: str, to: str, checkpoint: str, license: str | None, private: bool) -> None:
+def command(run: str, to: str, checkpoint: str | None, license: str | None, private: bool) -> None:
     """Put a run's model into a folder, or a repository on the Hugging Face hub, with a card that says what it is.
 
     The card states data, budget, scores with their passport and settings, and shows samples. A repository is created
@@ -27,5 +27,5 @@ def command(run: str, to: str, checkpoint: str, license: str | None, private: bo
 
     if private and not to.startswith(repository.HUB):
         raise UserError(f"--private is for the hub, and {to} is a folder")
-    click.echo(repository.push(Path(run).expanduser(), to, checkpoint, license, private))
+    click.echo(repository.push(Path(run), to, checkpoint, license, private))
     click.echo(f"others get it with: lgen pull {to}")

@@ -19,8 +19,8 @@ def command(runs: tuple[str, ...], out: str | None) -> None:
     from lightning_gen.errors import UserError
     from lightning_gen.files import write
 
-    found = [report.read(Path(run).expanduser()) for run in runs]
-    file = Path(out).expanduser() if out else (found[0].folder if len(found) == 1 else Path()) / "report.html"
+    found = [report.read(Path(run)) for run in runs]
+    file = Path(out) if out else (found[0].folder if len(found) == 1 else Path()) / "report.html"
     try:
         write(file, report.page(found))
     except OSError as reason:

@@ -80,13 +80,13 @@ def command(
     group = _group(to, name, origin.get("class_names", []) if model.translates and model.num_classes else [])
     view = model.views["ab".index(direction[0])]
     translator = translate.Translator(model, view, tile, overlap, group, **generate)
-    beside = Path(sheet).expanduser() if sheet else None
+    beside = Path(sheet) if sheet else None
     if beside is not None and beside.is_dir():
         raise UserError(f"--sheet {sheet} is a folder: name a file")
     number, files = _files(given)
     pictures = _pictures(files, name, (model.image_shape if model.restores else model.input_shape)[0])
     shown: list[Any] = []
-    with _all_or_none(Path(out).expanduser()) as folder:
+    with _all_or_none(Path(out)) as folder:
         translated = translate.in_batches(pictures, translator, batch_size)
         for stem, before, after in track(translated, "translating", total=number, transient=True, disable=number < 2):
             images.save_png(after, folder / f"{stem}.png")
@@ -132,7 +132,7 @@ def _files(given: str) -> tuple[int, Iterator[tuple[str, Any]]]:
     from lightning_gen.data import archive, pictures
     from lightning_gen.errors import UserError, said_as
 
-    path = Path(given).expanduser()
+    path = Path(given)
     if path.is_file() and pictures.is_image(path.name):
         return 1, iter([(path.stem, path.read_bytes)])
     with said_as(OF_INPUT):

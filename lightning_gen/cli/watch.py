@@ -45,7 +45,7 @@ def command(log: str, without: str | None, as_json: bool) -> None:
             return line + (f" (warned {warnings[0].message})" if warnings else "")
         return f"{run}  {outcome.verdict} {outcome.alarm.message} ({outcome.share_left:.0%} of the run left)"
 
-    for one in logs.read(Path(log).expanduser()):
+    for one in logs.read(Path(log)):
         outcome = replay(one.records, Watch(without=hidden), end=one.budget)
         if as_json:
             click.echo(json.dumps(as_object(one.run, outcome)))

@@ -37,7 +37,7 @@ STATED = ("model", "data", "kimg", "scores", "distribution", "version")
 """What `lgen pull` says of a model."""
 
 
-def push(run: Path, to: str, which: str = "last", license: str | None = None, private: bool = False) -> str:
+def push(run: Path, to: str, which: str | None = None, license: str | None = None, private: bool = False) -> str:
     """Put the model of a run into the folder or repository `to`; gives where it is now.
 
     Raises:
@@ -45,7 +45,7 @@ def push(run: Path, to: str, which: str = "last", license: str | None = None, pr
     """
     content = checkpoints.read(checkpoints.find(run, which))
     found = report.read(run)
-    about = described(found, content, which)
+    about = described(found, content, which or "last")
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
         weights.write(made / checkpoints.WEIGHTS, content)
@@ -96,7 +96,7 @@ def config_of(folder: Path) -> dict[str, Any] | None:
 def described(run: report.Run, content: dict[str, Any], which: str) -> dict[str, Any]:
     """Everything that the card states, as plain values."""
     origin = content[ORIGIN]
-    kimg = content["state_dict"]["_extra_state"]["images_seen"] / 1000
+    kimg = checkpoints.images_seen(content) / 1000
     scores = {name: _at(points, kimg) for name, points in run.curves.items() if _is_score(name, points)}
     return {
         "library_name": LIBRARY,

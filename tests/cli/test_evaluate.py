@@ -296,6 +296,18 @@ def test_what_reads_pixels_is_left_out_where_the_reference_has_other_channels() 
     assert panel.left_out == {"modes": "the images have other channels than the reference"}
 
 
+def test_where_nothing_that_was_named_fits_there_is_no_score_and_it_says_why(pictures: Path) -> None:
+    said = refused(pictures, "--reference", pictures, "--metrics", "digits,points")
+    assert said.startswith("Error: --metrics digits: ")
+
+
+def test_a_file_is_one_checkpoint_and_a_run_has_several(drawer: Path) -> None:
+    file = drawer / "checkpoints" / "last.ckpt"
+    said = refused(file, "--checkpoint", "best", "--metrics", "is")
+    assert said == f"Error: --checkpoint best: {file} is no run, which has several, leave it out\n"
+    assert evaluate(file, "--metrics", "is", "--n", 64) == evaluate(drawer, "--metrics", "is", "--n", 64)
+
+
 def test_a_cache_that_cannot_be_written_is_one_line(
     drawer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

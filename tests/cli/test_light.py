@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_a_mistake_in_a_name_is_answered_before_anything_heavy_is_imported() -> 
     done = lgen("models", "prrogan")
     assert done.returncode == 2
     assert done.stderr == "Error: unknown model 'prrogan'; did you mean 'progan'? (`lgen models` lists them)\n\n"
+
+
+def test_a_tilde_is_the_home_folder_also_behind_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.html").mkdir()
+    for asked in (["--out=~/x.html"], ["--out", "~/x.html"]):
+        done = lgen("report", "~/nothing", *asked)
+        assert done.stderr.startswith(f"Error: {tmp_path}/nothing ")
 
 
 def test_so_is_one_in_the_names_of_a_run() -> None:
