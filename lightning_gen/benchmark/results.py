@@ -131,16 +131,25 @@ def read(path: Path) -> list[ResultRow]:
 
 
 def append(path: Path, row: ResultRow) -> None:
-    """Add a row in one write that is on the disk when this returns, after ending a line that a crash cut short."""
+    """Add a row that is on the disk when this returns, after ending a line that a crash cut short.
+
+    Raises:
+        UserError: the disk is full, or the file cannot be written; what a full disk took of the row is left out when
+            the file is read.
+    """
     line = json.dumps(row.to_json(), allow_nan=False).encode() + b"\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+", buffering=0) as file:
-        if file.seek(0, os.SEEK_END) > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = b"\n" + line
-        file.write(line)
-        os.fsync(file.fileno())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END) > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = b"\n" + line
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as failure:
+        raise UserError(f"{path} cannot be written: {failure.strerror}") from failure
 
 
 def by_protocol(rows: Iterable[ResultRow]) -> dict[str, list[tuple[ResultRow, Evaluation]]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
+import os
 
 import pytest
 from result_rows import OFFICIAL, TINY, evaluation, failed, row
@@ -43,6 +45,20 @@ def test_a_last_line_cut_short_is_left_out_and_the_next_row_is_whole(tmp_path, l
     assert [r.seed for r in read(path)] == [0]
     append(path, row(seed=2))
     assert [r.seed for r in read(path)] == [0, 2]
+
+
+def test_a_full_disk_is_one_line_and_costs_no_other_row(tmp_path, monkeypatch):
+    path = tmp_path / "cpu.jsonl"
+    append(path, row(seed=0))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="cannot be written: No space left on device"):
+        patch.setattr(os, "fsync", full)
+        append(path, row(seed=1))
+    append(path, row(seed=2))
+    assert {0, 2} <= {r.seed for r in read(path)}
 
 
 def test_a_row_that_lost_only_its_line_end_is_kept(tmp_path):
