@@ -54,9 +54,10 @@ def test_a_full_disk_is_one_line_and_costs_no_other_row(tmp_path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="cannot be written: No space left on device"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        append(path, row(seed=1))
+        with pytest.raises(UserError, match="cannot be written: No space left on device"):
+            append(path, row(seed=1))
     append(path, row(seed=2))
     assert {0, 2} <= {r.seed for r in read(path)}
 
