@@ -25,7 +25,8 @@ CALLBACKS = ("log", "samples", "metrics", "watch", "checkpoint", "progress", "re
 """Built-in callbacks in the order in which they act: `checkpoint` must see the score of the weights it saves, and
 what the watch says of them."""
 
-GROUPS = ("model", "data", "update", "augment", "trainer", "kimg", "seed", "preset", "logger", "callbacks", "config")
+GROUPS = ("model", "data", "update", "augment", "trainer", "kimg", "seed", "preset", "logger", "callbacks", "config",
+          "plugins")  # fmt: skip
 """What settings are called that belong to no callback."""
 
 LOGGERS = ("tensorboard", "csv", "wandb")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lightning_gen import registry
+from lightning_gen import registry, settings
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
 from lightning_gen.module import GenerativeModule
@@ -201,6 +201,13 @@ def test_a_constructor_that_raises_names_its_distribution_and_ours_is_a_bug_of_o
 def test_one_name_may_be_a_model_and_a_data_source(install: Install) -> None:
     install("lgen-data", model="progan", kind="data")
     assert registry.load("progan").__name__ == "ProGAN"
+
+
+@pytest.mark.parametrize("name", ["trainer", "plugins"])
+def test_a_callback_that_is_called_like_a_group_of_settings_is_refused(install: Install, name: str) -> None:
+    install("lgen-callback", model=name, kind="callbacks")
+    with pytest.raises(UserError, match=f"a callback cannot be called '{name}'"):
+        settings.resolve(["--model.width", "4"], model="dcgan", callbacks=[name])
 
 
 @pytest.mark.parametrize("api", ["0", "2", "next"])
