@@ -10,12 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
 from torch import Tensor
+
+from lightning_gen.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_gen.module import GenerativeModule
 
 Rand = Callable[..., Tensor]
 """`rand(n, *shape)`: uniform [0, 1) noise of the run, this rank's rows."""
@@ -52,6 +57,15 @@ class AugmentOptions:
     target: ClosedUnitInterval = 0.6
     speed_kimg: PositiveFloat = 500.0
     start: ClosedUnitInterval = 0.0
+
+    def check(self, model: GenerativeModule) -> None:
+        """What can be known before the first step.
+
+        Raises:
+            UserError: the model has one loss, so no discriminator that would see augmented images.
+        """
+        if self.kind != "none" and model.automatic_optimization:
+            raise UserError(f"{type(model).__name__} has no discriminator to augment images for: --augment.kind none")
 
     def make(self) -> Augment | None:
         """The augmentation, None for ``none``."""

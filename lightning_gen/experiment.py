@@ -107,7 +107,9 @@ def _attempt(
     model.clock.budget = round(values["kimg"] * 1000)
     model.update_options = UpdateOptions(**values["update"])
     model.update_options.check(model)
-    model.augment = AugmentOptions(**values["augment"]).make()
+    augment = AugmentOptions(**values["augment"])
+    augment.check(model)
+    model.augment = augment.make()
     began = 0
     if restored is not None:
         began = _seen_before(out, restored, source)

@@ -97,6 +97,7 @@ def test_compiled_networks_learn_the_same_also_under_penalties(
     [
         ("cyclegan", "--update.accumulate=2", "as a whole"),
         ("vae", "--update.accumulate=2", "as a whole"),
+        ("vae", "--augment.kind=diffaugment", "no discriminator"),
         ("dcgan", "--update.recompute=true", "no blocks"),
         ("dcgan", "--update.accumulate=3", "does not divide"),
     ],
