@@ -29,6 +29,7 @@ step is the loss alone. Schedule, clipping, averages and the clock are the same.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypedDict, final
@@ -59,7 +60,8 @@ Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
 class StepOutput(TypedDict, total=False):
     """What leaves a training step: detached tensors that watchers and loggers read. A missing key switches off
-    the watcher that needs it. Scalars, except the logits, (B,) or (B, 1)."""
+    the watcher that needs it; further ones are recorded under their own names. Scalars, except the logits, (B,) or
+    (B, 1)."""
 
     loss: Tensor
     reconstruction: Tensor
@@ -370,6 +372,33 @@ class GenerativeModule(pl.LightningModule):
             self._noise = torch.Generator(self.device)
         self._noise.manual_seed(name)
 
+    def log(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Lightning's way to log a value puts it at the number of batches, on an axis of images.
+
+        Raises:
+            UserError: always; the message names the other way.
+        """
+        raise UserError(
+            f"{self._called} logs {name!r} by `log`, which counts batches, not images: end training_step with "
+            f"`self.step_output(..., {re.sub(r'[^A-Za-z0-9_]', '_', name)}=value)`"
+        )
+
+    @property
+    def _called(self) -> str:
+        return str(self.origin.get("model", type(self).__name__))
+
+    def on_fit_start(self) -> None:
+        """Optimizers are made.
+
+        Raises:
+            UserError: schedulers come with them, whose rates `update` would undo at the next step.
+        """
+        if self.trainer.lr_scheduler_configs:
+            raise UserError(
+                f"{self._called} returns schedulers with its optimizers, and rates follow the clock here: return the "
+                "optimizers alone (--update.lr_decay; for a schedule of its own a model sets group['initial_lr'])"
+            )
+
     def on_train_start(self) -> None:
         """Optimizers are there, and what a checkpoint knew of them is restored."""
         fuse(self.trainer.optimizers)
@@ -466,8 +495,9 @@ class GenerativeModule(pl.LightningModule):
             rows = self.on_after_batch_transfer(_to(rows, self.device), 0)
         drawn: Tensor = self.generate(latents, rows, **options)
         if not self.translates and drawn.shape != (wanted := (last - first, *self.image_shape)):
-            name = self.origin.get("model", type(self).__name__)
-            raise UserError(f"the model {name} draws images {tuple(drawn.shape)}, not {wanted}: its generate is wrong")
+            raise UserError(
+                f"the model {self._called} draws images {tuple(drawn.shape)}, not {wanted}: its generate is wrong"
+            )
         return drawn
 
     def asked_labels(self, n: int, *, seed: int) -> Tensor | None:

@@ -165,6 +165,7 @@ class SRGAN(GenerativeModule):
 
     def on_fit_start(self) -> None:
         """Weights that are missing are missed now, not after the first phase."""
+        super().on_fit_start()
         self._perceptual = PerceptualLoss(self.hparams.perceptual)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
