@@ -6,7 +6,7 @@ Of these only the precision moves the numbers by more than rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial, wraps
 from typing import Any
 
@@ -74,10 +74,9 @@ def recompute(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
 def compile(network: nn.Module) -> None:
     """Compile the network for training, where it is differentiated once.
 
-    The compiler refuses double backward. A network whose weights and whose input both take gradients may be inside a
-    penalty, so that call is not compiled; nor is one without gradients, so that samples stay what they are. A network
-    with batch norm is not compiled any more once it was inside a penalty: compiled calls write over the running
-    statistics that the penalty's graph still holds.
+    The compiler refuses double backward, so a call that may be inside a penalty is not compiled; nor is one without
+    gradients, so that samples stay what they are. A network with batch norm is not compiled any more once it was inside
+    a penalty: compiled calls write over the running statistics that the penalty's graph still holds.
     """
     plain: Callable[..., Any] = network.forward
     fast = torch.compile(plain)
@@ -86,11 +85,65 @@ def compile(network: nn.Module) -> None:
     @wraps(plain)
     def forward(*inputs: Any, **options: Any) -> Any:
         nonlocal fast
-        learns = any(parameter.requires_grad for parameter in network.parameters())
-        follows = any(isinstance(value, Tensor) and value.requires_grad for value in (*inputs, *options.values()))
-        if normalised and learns and follows:
+        penalised = _may_be_penalised(network, inputs, options)
+        if normalised and penalised:
             fast = plain
-        once = torch.is_grad_enabled() and not (learns and follows)
+        once = torch.is_grad_enabled() and not penalised
         return (fast if once else plain)(*inputs, **options)
 
     network.forward = forward
+
+
+def penalise_in_float32(network: nn.Module) -> None:
+    """Let the network leave autocast, see `whole_precision`, in calls that may be inside a penalty."""
+    network.forward = partial(_whole_where_penalised, network, network.forward)
+
+
+def _whole_where_penalised(network: nn.Module, forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    if not _may_be_penalised(network, inputs, options):
+        return forward(*inputs, **options)
+    with whole_precision(next(network.parameters()).device.type):
+        return forward(*map(_whole, inputs), **{name: _whole(value) for name, value in options.items()})
+
+
+@contextmanager
+def whole_precision(device_type: str) -> Iterator[None]:
+    """On a CPU no autocast: what is to be differentiated twice is computed in float32.
+
+    The second derivative of a convolution takes convolutions with kernels as large as the image. On processors with AMX
+    oneDNN, which computes them for PyTorch, gets those wrong in bf16 where a batch is small (even and below 16): the
+    numbers have nothing to do with the right ones, and there is no warning. Seen in PyTorch 2.14.
+    """
+    with torch.autocast("cpu", enabled=False) if device_type == "cpu" else nullcontext():
+        yield
+
+
+def _whole(value: Any) -> Any:
+    """As float32 where it is a tensor on the CPU of half that precision."""
+    halved = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if halved and value.device.type == "cpu" else value
+
+
+def _may_be_penalised(network: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether this call may be differentiated twice: its weights take gradients, and so does an input that is no other
+    weights' output."""
+    given = [value for value in (*inputs, *options.values()) if isinstance(value, Tensor) and value.requires_grad]
+    learns = bool(given) and any(parameter.requires_grad for parameter in network.parameters())
+    return learns and any(map(_leads_to_an_input, given))
+
+
+def _leads_to_an_input(value: Tensor) -> bool:
+    """Whether the tensor is, or was computed from, one that takes gradients and is no weight."""
+    if value.grad_fn is None:
+        return not isinstance(value, nn.Parameter)
+    waiting: list[Any] = [value.grad_fn]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and not isinstance(leaf, nn.Parameter):
+            return True
+        new = {before for before, _ in node.next_functions if before is not None} - seen
+        seen |= new
+        waiting += new
+    return False

@@ -404,10 +404,12 @@ class GenerativeModule(pl.LightningModule):
         fuse(self.trainer.optimizers)
         if self.update_options.recompute:
             execution.recompute(self, self.recomputed)
-        if self.update_options.compile:
-            for network in self.children():
-                if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
+        for network in self.children():
+            if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
+                if self.update_options.compile:
                     execution.compile(network)
+                if str(self.trainer.precision).endswith("-mixed"):
+                    execution.penalise_in_float32(network)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""

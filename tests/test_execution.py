@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,62 @@ def test_what_a_model_cannot_do_is_said_before_anything_is_left(
     with pytest.raises(UserError, match=reason):
         experiment.fit(chosen, tmp_path / "run", say=lambda line: None, show_progress=False)
     assert not (tmp_path / "run").exists()
+
+
+class Listening(nn.Conv2d):
+    """A convolution that notes in which precision it answered."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, 3)
+        self.heard: list[torch.dtype] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer = super().forward(x)
+        self.heard.append(answer.dtype)
+        return answer
+
+
+def test_what_a_penalty_differentiates_twice_is_float32_and_nothing_else() -> None:
+    """oneDNN's second derivatives of convolutions in bf16 are wrong, see `execution.whole_precision`."""
+    generator, discriminator = Listening(), Listening()
+    execution.penalise_in_float32(generator)
+    execution.penalise_in_float32(discriminator)
+    images = torch.ones(2, 1, 8, 8)
+    followed = images.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        discriminator(images)
+        discriminator(generator(images))  # follows a generator that learns: no penalty asks for its gradient
+        assert {*generator.heard, *discriminator.heard} == {torch.bfloat16}
+        for given in (followed, followed + 1, followed.bfloat16(), generator(followed)):  # augmented, or rounded before
+            discriminator(given)
+            assert discriminator.heard[-1] == torch.float32
+        discriminator.requires_grad_(False)
+        discriminator(followed)
+        assert discriminator.heard[-1] == torch.bfloat16
+    copied = copy.deepcopy(generator)
+    assert copied(followed).shape == (2, 1, 6, 6)
+    assert len(copied.heard) == len(generator.heard) + 1, "a copy is a network of its own"
+
+
+@pytest.mark.parametrize("model", ["progan", "wgan-gp", "r3gan", "stylegan2", "infogan", "cgan-projection"])
+def test_penalties_move_weights_under_bf16_as_they_do_in_float32(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the directions that the discriminator's gradients have in the first step; batches of 4 are what goes wrong."""
+    gradients: list[Tensor] = []
+    clip = GenerativeModule.on_before_optimizer_step
+
+    def noted(self: GenerativeModule, optimizer: torch.optim.Optimizer) -> None:
+        found = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients.append(torch.cat(found))
+        clip(self, optimizer)
+
+    monkeypatch.setattr(GenerativeModule, "on_before_optimizer_step", noted)
+    heavy = ["--model.penalty", "1000"]
+    for precision in ("32-true", "bf16-mixed"):
+        trained(tmp_path, model, *heavy, "--trainer.precision", precision, steps=1)
+    half = len(gradients) // 2
+    assert float(torch.cosine_similarity(gradients[0], gradients[half], dim=0)) > 0.97
 
 
 def test_a_cast_is_made_once_in_a_block_and_forgotten_after_it() -> None:
