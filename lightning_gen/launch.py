@@ -46,6 +46,10 @@ def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as reason:
         # all that varies here is the user's: devices, accelerator, strategy, precision, profiler
         raise UserError(f"Lightning refuses the --trainer settings: {str(reason).strip().splitlines()[0]}") from reason
+    if made.precision in ("bf16-true", "16-true") and made.strategy.root_device.type == "cpu":
+        raise UserError(
+            f"--trainer.precision {made.precision}: on a CPU penalties need float32, which bf16-mixed leaves them"
+        )
     _refuse_other_processes(values, made)
     if data.batch_size % made.world_size:
         raise UserError(f"--data.batch_size {data.batch_size} cannot be divided among {made.world_size} processes")

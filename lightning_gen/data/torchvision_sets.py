@@ -38,6 +38,11 @@ class _Downloaded(Source):
         if split not in ("train", "test"):
             raise UserError(f"--data.split {split}: {self.title} has train and test")
         folder = Path(root).expanduser() if root else cache_folder() / "torchvision"
+        if folder.is_file():
+            raise UserError(
+                f"--data.root {root} is a file, and {self.title} is read from a folder\n"
+                f"archives of images are read by --data folder --data.root {root}"
+            )
         found = self._fetched(folder, split == "train", download)
         self._images = _resized(self._pixels(found, resolution), resolution)
         self._labels = torch.as_tensor(found.targets, dtype=torch.int64)

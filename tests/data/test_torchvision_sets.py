@@ -149,3 +149,14 @@ def test_settings(tmp_path: Path, cls: type[CIFAR10]):
 def test_importing_the_module_does_not_import_torchvision():
     code = "import sys, lightning_gen.data.torchvision_sets; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_archive_is_no_folder_of_the_set_and_the_way_to_read_it_is_named(tmp_path: Path) -> None:
+    archive = tmp_path / "cifar10.tar.xz"
+    archive.touch()
+    with pytest.raises(UserError) as refused:
+        CIFAR10(str(archive))
+    assert str(refused.value).splitlines() == [
+        f"--data.root {archive} is a file, and CIFAR-10 is read from a folder",
+        f"archives of images are read by --data folder --data.root {archive}",
+    ]
