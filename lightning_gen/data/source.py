@@ -95,5 +95,10 @@ class Source(ABC):
         return None
 
     def class_counts(self) -> Tensor:
-        """How many rows each class has, (num_classes,) int64; sources with labels keep it cheap."""
-        return torch.zeros(self.num_classes, dtype=torch.int64)
+        """How many rows each class has, (num_classes,) int64. By default every row is read for its label: sources that
+        are large know it without."""
+        counts = torch.zeros(self.num_classes, dtype=torch.int64)
+        for start in range(0, len(self) if self.num_classes else 0, 1024):
+            rows = self.read(np.arange(start, min(start + 1024, len(self))))
+            counts += torch.bincount(rows["label"], minlength=self.num_classes)
+        return counts
