@@ -144,6 +144,8 @@ def load_part(found: Part) -> Any:
         raise
     except BaseException as reason:  # sys.exit, and whatever else a stranger raises at import
         said = f"{found.title} cannot be imported ({found.target}): {_said(reason)}"
+        if found.distribution == OURS:  # what it stands on is at fault, or we are
+            said += "\n`lgen doctor` looks for what is wrong with the installation"
         raise UserError(said) from reason
     _refuse_foreign(loaded, found)
     return loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -25,14 +26,16 @@ LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch
 @click.option("--speed", is_flag=True, help="Also time what precision, layout and optimizer a fit would take here.")
 def command(data: str | None, metrics: bool, speed: bool) -> None:
     """Check devices, versions, plugins, extractor weights and a set of images. Exit code 1 on a problem."""
-    strangers = survey.survey(load=IMPORT)
-    problems = [*_machine(), *_plugins(strangers), *_extractors(strangers)]
-    if data is not None:
-        problems += _images(data)
-    if metrics:
-        problems += _metrics()
-    if speed:
-        _speed()
+    problems = _machine()
+    if not problems:  # without its libraries nothing of ours can be imported
+        strangers = survey.survey(load=IMPORT)
+        problems = [*_plugins(strangers), *_extractors(strangers)]
+        if data is not None:
+            problems += _images(data)
+        if metrics:
+            problems += _metrics()
+        if speed:
+            _speed()
     for problem in problems:
         click.echo(f"PROBLEM  {problem}")
     click.echo("no problem found" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)}")
@@ -40,12 +43,18 @@ def command(data: str | None, metrics: bool, speed: bool) -> None:
 
 
 def _machine() -> list[str]:
-    import torch
-
     click.echo(
         f"lightning-gen {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
     click.echo(", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES))
+    for name in ("torch", "torchvision"):
+        try:
+            importlib.import_module(name)
+        except Exception as reason:  # of a build for another torch it is a RuntimeError
+            said = f"{type(reason).__name__}: {(str(reason).strip().splitlines() or [''])[0]}"
+            return [f"{name} cannot be imported ({said}): install torch and torchvision at once, from one index"]
+    import torch
+
     click.echo(
         f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -34,3 +35,12 @@ def test_the_speed_of_each_default_is_shown_and_the_one_that_a_fit_takes(monkeyp
     rows = [line for line in done.output.splitlines() if line.endswith(" times") or "<- `lgen fit`" in line]
     assert len(rows) == 4
     assert sum("<- `lgen fit`" in row for row in rows) == 1
+
+
+def test_a_torchvision_that_is_made_for_another_torch_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    done = CliRunner().invoke(main, ["doctor"])
+    assert done.exit_code == 1, done.output
+    (said,) = [line for line in done.output.splitlines() if line.startswith("PROBLEM")]
+    assert said.startswith("PROBLEM  torchvision cannot be imported (ModuleNotFoundError: ")
+    assert said.endswith("at once, from one index")
