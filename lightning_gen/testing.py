@@ -14,6 +14,7 @@ import inspect
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytorch_lightning as pl
@@ -27,7 +28,7 @@ from lightning_gen.data.source import Batch, Source
 from lightning_gen.errors import UserError
 from lightning_gen.module import GenerativeModule, StepOutput
 from lightning_gen.plugin.checks import check_callback, check_data, check_extractor, check_metric, check_settings
-from lightning_gen.update import WHOLE, UpdateOptions
+from lightning_gen.update import WHOLE, Update, UpdateOptions
 
 __all__ = ["check_callback", "check_data", "check_extractor", "check_metric", "check_model", "check_settings"]
 
@@ -55,7 +56,9 @@ def check_model(model: str | type[GenerativeModule]) -> None:
         _check_training(straight, outputs)
         _check_sampling(straight)
         _check_parts(_build(cls, settings), Path(folder))
+        _check_updates(_build(cls, settings), Path(folder))
         _check_resume(cls, settings, straight, Path(folder))
+        _check_averages(straight)
 
 
 class _Pixels(Source):
@@ -172,6 +175,7 @@ def _check_training(model: GenerativeModule, outputs: _Outputs) -> None:
 
 def _check_sampling(model: GenerativeModule) -> None:
     random, modes = torch.get_rng_state(), [m.training for m in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     images = model.sample(5, seed=7, start=62)  # across the border of two blocks
     assert images.shape == (5, *model.image_shape), f"sample gives {tuple(images.shape)}, not (5, *{model.image_shape})"
     assert bool(torch.isfinite(images).all()), "sample gives values that are not finite"
@@ -180,6 +184,9 @@ def _check_sampling(model: GenerativeModule) -> None:
         "sample draws from the global random stream: training would change"
     )
     assert modes == [m.training for m in model.modules()], "sample leaves networks in another training mode"
+    now = model.state_dict()
+    moved = [key for key, value in state.items() if not torch.equal(value, now[key])]
+    assert not moved, f"sample changes {', '.join(moved)}: training would go on from there"
     alone = torch.cat([model.sample(1, seed=7, start=62 + i) for i in range(5)])
     difference = (images - alone).abs().max().item()
     assert difference < 1e-4, f"images drawn one by one differ from those drawn together by {difference:.1e}"
@@ -200,6 +207,34 @@ def _check_parts(model: GenerativeModule, folder: Path) -> None:
     except UserError as reason:
         if str(reason) != WHOLE.format(type(model).__name__):
             raise AssertionError(f"a step in two parts ends in: {reason}") from reason
+
+
+def _check_updates(model: GenerativeModule, folder: Path) -> None:
+    """Gradients come through an update's `backward`, which knows of parts, of loss scales and of other processes."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    if model.automatic_optimization or not before:
+        return
+    with mock.patch.object(Update, "backward"):
+        _train(model, 1, folder / "still.ckpt")
+    now = dict(model.named_parameters())
+    moved = [name for name, value in before.items() if not torch.equal(value, now[name])]
+    assert not moved, (
+        f"{moved[0]} is trained past `self.update`: several processes would drift apart, and schedule and parts would "
+        "not count. Write `with self.update(optimizer) as step:` and inside `step.backward(loss)`"
+    )
+
+
+def _check_averages(model: GenerativeModule) -> None:
+    """Where the model keeps averages, its samples are theirs. The weights of the last step are gone afterwards."""
+    images = model.sample(2, seed=7)
+    kept = [name for name, _ in model.named_children() if hasattr(model, f"{name}_ema")]
+    with torch.no_grad():
+        for weight in (p for name in kept for p in getattr(model, name).parameters()):
+            weight.zero_()
+    assert torch.equal(images, model.sample(2, seed=7)), (
+        f"samples are drawn from {' and '.join(kept)} and not from the average that is kept: generate must take its "
+        "networks from `self.averaged(name)`"
+    )
 
 
 def _check_resume(
