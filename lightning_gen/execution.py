@@ -112,7 +112,7 @@ def whole_precision(device_type: str) -> Iterator[None]:
 
     The second derivative of a convolution takes convolutions with kernels as large as the image. On processors with AMX
     oneDNN, which computes them for PyTorch, gets those wrong in bf16 where a batch is small (even and below 16): the
-    numbers have nothing to do with the right ones, and there is no warning. Seen in PyTorch 2.14.
+    numbers have nothing to do with the right ones, and there is no warning. Seen in PyTorch 2.13 and 2.14.
     """
     with torch.autocast("cpu", enabled=False) if device_type == "cpu" else nullcontext():
         yield
