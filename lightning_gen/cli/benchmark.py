@@ -203,7 +203,7 @@ def _results(suite: str, out: str) -> Path:
     file = Path(suite) if suite.endswith(".jsonl") else Path(out) / f"{name}.jsonl"
     if not file.is_file():
         known = [path.stem for path in sorted(Path(out).glob("*.jsonl"))]
-        raise UserError(f"there are no results {file}{nearest(suite, known)}")
+        raise UserError(f"there are no results {file}{nearest(suite, known)} (--out DIR: where they lie)")
     return file
 
 
