@@ -111,7 +111,7 @@ class CGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 100},
-        "quick": {"kimg": 480, "data.batch_size": 32},
+        "quick": {"kimg": 640, "data.batch_size": 32},
     }
 
     def __init__(
