@@ -95,14 +95,14 @@ def compile(network: nn.Module) -> None:
 
 
 def penalise_in_float32(network: nn.Module) -> None:
-    """Let the network leave autocast, see `whole_precision`, in calls that may be inside a penalty."""
+    """Let a network on the CPU leave autocast, see `whole_precision`, in calls that may be inside a penalty."""
     network.forward = partial(_whole_where_penalised, network, network.forward)
 
 
 def _whole_where_penalised(network: nn.Module, forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
     if not _may_be_penalised(network, inputs, options):
         return forward(*inputs, **options)
-    with whole_precision(next(network.parameters()).device.type):
+    with whole_precision("cpu"):
         return forward(*map(_whole, inputs), **{name: _whole(value) for name, value in options.items()})
 
 
@@ -119,9 +119,8 @@ def whole_precision(device_type: str) -> Iterator[None]:
 
 
 def _whole(value: Any) -> Any:
-    """As float32 where it is a tensor on the CPU of half that precision."""
-    halved = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-    return value.float() if halved and value.device.type == "cpu" else value
+    """As float32 where it is a tensor of half that precision."""
+    return value.float() if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def _may_be_penalised(network: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> bool:

@@ -408,7 +408,7 @@ class GenerativeModule(pl.LightningModule):
             if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
                 if self.update_options.compile:
                     execution.compile(network)
-                if str(self.trainer.precision).endswith("-mixed"):
+                if self.device.type == "cpu" and str(self.trainer.precision).endswith("-mixed"):
                     execution.penalise_in_float32(network)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
