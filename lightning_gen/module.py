@@ -31,7 +31,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, TypedDict, final
 
 import pytorch_lightning as pl
@@ -354,6 +354,11 @@ class GenerativeModule(pl.LightningModule):
         have been through it must not be shown as samples.
         """
         return images if self.augment is None else self.augment(images, self.rand)
+
+    def differentiated_twice(self) -> AbstractContextManager[None]:
+        """Around a pass that a penalty differentiates twice where it is no call of a network, but of one of its methods:
+        on a CPU it is in float32, as such calls are by themselves (`execution.whole_precision` says why)."""
+        return execution.whole_precision(self.device.type)
 
     def mean_over_ranks(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, the same on each; of one process, the tensor."""

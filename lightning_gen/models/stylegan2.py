@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from lightning_gen import execution
 from lightning_gen.errors import UserError
 from lightning_gen.layers import EqualizedConv2d, EqualizedLinear, minibatch_stddev, pixel_norm
 from lightning_gen.losses import minimax_d, non_saturating_g, path_lengths, zero_centred_penalty
@@ -375,7 +374,7 @@ class StyleGAN2(GenerativeModule):
     def path_deviation(self, n: int) -> Tensor:
         """E[(|J_w^T y| - a)^2], a being the running mean of the lengths (section 3.2, equation 4), on half a batch
         (half of each part, rounded up)."""
-        with execution.whole_precision(self.device.type):
+        with self.differentiated_twice():
             styles = self.mixed_styles(n)
             images = self.generator.synthesise(styles, self.noise(n))
         lengths = path_lengths(images, styles, self.randn(*images.shape))
