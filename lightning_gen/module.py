@@ -356,8 +356,8 @@ class GenerativeModule(pl.LightningModule):
         return images if self.augment is None else self.augment(images, self.rand)
 
     def differentiated_twice(self) -> AbstractContextManager[None]:
-        """Around a pass that a penalty differentiates twice where it is no call of a network, but of one of its methods:
-        on a CPU it is in float32, as such calls are by themselves (`execution.whole_precision` says why)."""
+        """Around a pass that a penalty differentiates twice, where it is not a call of a network but of one of its
+        methods: on a CPU it is in float32, as such calls are by themselves (`execution.whole_precision` says why)."""
         return execution.whole_precision(self.device.type)
 
     def mean_over_ranks(self, value: Tensor) -> Tensor:
