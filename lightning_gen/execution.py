@@ -6,7 +6,7 @@ Of these only the precision moves the numbers by more than rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial, wraps
 from typing import Any
 
@@ -106,16 +106,14 @@ def _whole_where_penalised(network: nn.Module, forward: Callable[..., Any], *inp
         return forward(*map(_whole, inputs), **{name: _whole(value) for name, value in options.items()})
 
 
-@contextmanager
-def whole_precision(device_type: str) -> Iterator[None]:
+def whole_precision(device_type: str) -> AbstractContextManager[Any]:
     """On a CPU no autocast: what is to be differentiated twice is computed in float32.
 
     The second derivative of a convolution takes convolutions with kernels as large as the image. On processors with AMX
     oneDNN, which computes them for PyTorch, gets those wrong in bf16 where a batch is small (even and below 16): the
     numbers have nothing to do with the right ones, and there is no warning. Seen in PyTorch 2.13 and 2.14.
     """
-    with torch.autocast("cpu", enabled=False) if device_type == "cpu" else nullcontext():
-        yield
+    return torch.autocast("cpu", enabled=False) if device_type == "cpu" else nullcontext()
 
 
 def _whole(value: Any) -> Any:

@@ -355,7 +355,7 @@ class GenerativeModule(pl.LightningModule):
         """
         return images if self.augment is None else self.augment(images, self.rand)
 
-    def differentiated_twice(self) -> AbstractContextManager[None]:
+    def differentiated_twice(self) -> AbstractContextManager[Any]:
         """Around a pass that a penalty differentiates twice, where it is not a call of a network but of one of its
         methods: on a CPU it is in float32, as such calls are by themselves (`execution.whole_precision` says why)."""
         return execution.whole_precision(self.device.type)
@@ -376,6 +376,8 @@ class GenerativeModule(pl.LightningModule):
         if self._noise.device != self.device:
             self._noise = torch.Generator(self.device)
         self._noise.manual_seed(name)
+
+    # -- what Lightning calls ------------------------------------------------------------------------------------
 
     def log(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Lightning's way to log a value puts it at the number of batches, on an axis of images.

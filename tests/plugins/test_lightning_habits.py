@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -57,11 +56,9 @@ SMALL = ("--model.width", "2", "--data.size", "40", "--data.resolution", "8", "-
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LGEN_CACHE", str(tmp_path / "cache"))
 
 
 def train(source: str) -> Result:
-    os.environ.pop("LGEN_RUN", None)
     Path("mine.py").write_text(source)
     return CliRunner().invoke(main, ["fit", "--plugin", "mine.py:Mine", *SMALL, "--out", "run"], prog_name="lgen")
 
