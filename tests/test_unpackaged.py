@@ -200,29 +200,40 @@ def test_a_model_that_hands_keywords_on_to_a_model_of_ours_trains_with_the_setti
     succeed(*draw())
 
 
-def test_a_metric_cannot_take_the_name_of_a_number_that_another_gives() -> None:
-    Path("own.py").write_text(
-        "from lightning_gen.metrics.scores import Score\nclass Own(Score):\n    'Better than it is.'\n"
-        "    def compute(self, generated):\n        return {'fid/tiny': 0.0}\n"
+def own_metric(name: str, gives: str) -> None:
+    """A file of a metric of that name."""
+    Path(f"{name}.py").write_text(
+        f"from lightning_gen.metrics.scores import Score\nclass {name}(Score):\n    'Better than it is.'\n"
+        f"    def compute(self, generated):\n        return {gives}\n"
     )
+
+
+def test_a_metric_cannot_take_the_name_of_one_of_our_scores_though_that_is_not_asked_for() -> None:
+    own_metric("Own", "{'fid/tiny': 0.0}")
     train()
-    scored = ("evaluate", "run", "--plugin", "own.py:Own", "--n", "20", "--metrics")
-    done = lgen(*scored, "fid,Own")
+    done = lgen("evaluate", "run", "--plugin", "Own.py:Own", "--n", "20", "--metrics", "Own")
     assert done.exit_code == 2, done.output
-    assert "the metrics fid and Own both give 'fid/tiny': leave one out" in done.stderr
-    succeed(*scored, "Own,Own")
+    assert "the metric Own gives 'fid/tiny', a name of lightning-gen's own scores: rename it" in done.stderr
+
+
+def test_a_metric_cannot_take_the_name_of_a_number_that_another_gives() -> None:
+    own_metric("Own", "{'ours': 0.0}")
+    own_metric("Other", "{'ours': 1.0}")
+    train()
+    plugins = ("--plugin", "Own.py:Own", "--plugin", "Other.py:Other")
+    done = lgen("evaluate", "run", *plugins, "--n", "20", "--metrics", "Other,Own")
+    assert done.exit_code == 2, done.output
+    assert "the metrics Other and Own both give 'ours': leave one out" in done.stderr
+    succeed("evaluate", "run", *plugins, "--n", "20", "--metrics", "Own,Own")
 
 
 @pytest.mark.parametrize("gives", ["None", "{'own': 'good'}", "{}[0]"])
 def test_a_metric_that_gives_no_numbers_is_named(gives: str) -> None:
-    Path("own.py").write_text(
-        "from lightning_gen.metrics.scores import Score\nclass Own(Score):\n    'A metric.'\n"
-        f"    def compute(self, generated):\n        return {gives}\n"
-    )
+    own_metric("Own", gives)
     train()
-    done = lgen("evaluate", "run", "--plugin", "own.py:Own", "--n", "20", "--metrics", "fid,Own")
+    done = lgen("evaluate", "run", "--plugin", "Own.py:Own", "--n", "20", "--metrics", "fid,Own")
     assert done.exit_code == 2, repr(done.exception)
-    assert "metric 'Own' of own.py" in done.stderr
+    assert "metric 'Own' of Own.py" in done.stderr
     assert " cannot be computed: " in done.stderr
 
 

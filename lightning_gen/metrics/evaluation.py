@@ -14,6 +14,7 @@ from lightning_gen import registry
 from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError
 from lightning_gen.images import NotFinite
+from lightning_gen.metrics.directions import BETTER
 from lightning_gen.metrics.extractors import Extractor, Features
 from lightning_gen.metrics.features import FeatureSet, Kind
 from lightning_gen.metrics.passport import Passport, Plain
@@ -128,7 +129,7 @@ def evaluate(
 
     Raises:
         NotFinite: the model draws NaN or infinity, on whichever rank: there is no score of that.
-        UserError: two metrics give a number the same name, or a stranger's gives no numbers.
+        UserError: two metrics give a number the same name, or a stranger's gives no numbers or takes a name of ours.
     """
     ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     sets = [FeatureSet(n, panel.needs) for panel in panels]
@@ -152,7 +153,10 @@ def _scores(panel: Panel, found: FeatureSet) -> dict[str, float]:
     for metric, score in panel.scores.items():
         with registry.blamed(metric, "metrics", "cannot be computed"):
             given = {name: float(value) for name, value in score.compute(found).items()}
+        stranger = registry.part(metric, "metrics").distribution != registry.OURS
         for name in given:
+            if stranger and name.split("/", 1)[0] in BETTER:
+                raise UserError(f"the metric {metric} gives {name!r}, a name of {registry.OURS}'s own scores: rename it")
             if whose.setdefault(name, metric) != metric:
                 raise UserError(f"the metrics {whose[name]} and {metric} both give {name!r}: leave one out")
         scores |= given
