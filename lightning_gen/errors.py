@@ -41,9 +41,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def without_labels(model: str) -> UserError:
-    """What a conditional model raises when the data has no classes."""
+def without_labels(model: str, optional: bool = False) -> UserError:
+    """What a conditional model raises when the data has no classes; `optional` where labels are a setting of it."""
+    asked, or_else = (" with --model.conditional true", ", or --model.conditional false") if optional else ("", "")
     return UserError(
-        f"{model} draws the class it is asked for, and this data has no labels: take --data shapes, cifar10, mnist or "
-        "fashion-mnist, or a folder with one sub-folder for each class"
+        f"{model}{asked} draws the class it is asked for, and this data has no labels: take --data shapes, cifar10, "
+        f"mnist or fashion-mnist, or a folder with one sub-folder for each class{or_else}"
     )

@@ -100,7 +100,7 @@ class PixelCNN(GenerativeModule):
         if kernel % 2 == 0:
             raise UserError(f"--model.kernel {kernel}: windows have a middle, so their sides are odd")
         if conditional and num_classes == 0:
-            raise without_labels("pixelcnn with --model.conditional true")
+            raise without_labels("pixelcnn", optional=True)
         self.intervals = Intervals(levels)
         self.num_classes = num_classes if conditional else 0
         self.order = ["rgb".index(name) for name in channel_order] if channels == 3 else list(range(channels))

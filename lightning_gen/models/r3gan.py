@@ -196,13 +196,16 @@ class R3GAN(GenerativeModule):
         "paper": {"image_shape": (3, 32, 32), "num_classes": 10, "conditional": True},
         "quick": {
             "image_shape": (3, 32, 32),
+            "conditional": True,
+            "latent_dim": 16,
             "width": 64,
             "width_base": 512,
             "blocks": 1,
-            "lr": 1e-3,
-            "lr_final": 1e-3,
-            "penalty": 20.0,
-            "penalty_final": 5.0,
+            "lr": 2e-3,
+            "lr_final": 2e-3,
+            "betas": (0.0, 0.99),
+            "penalty": 10.0,
+            "penalty_final": 1.0,
             "burn_in_kimg": 40.0,
             "ema_halflife_kimg": 4.0,
         },
@@ -221,7 +224,7 @@ class R3GAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 250_000, "data.batch_size": 512, "augment.kind": "ada"},
         "points": {"kimg": 2000, "data.batch_size": 256, "update.lr_decay": 0.5},
-        "quick": {"kimg": 60, "data.batch_size": 16, "update.lr_decay": 0.5},
+        "quick": {"kimg": 60, "data.batch_size": 8, "update.lr_decay": 0.5},
     }
 
     def __init__(
@@ -253,7 +256,7 @@ class R3GAN(GenerativeModule):
                 f"r3gan makes points and square images of 8, 16, 32 ... 512 pixels, not {height} x {resolution}"
             )
         if conditional and num_classes == 0:
-            raise without_labels("r3gan with --model.conditional true")
+            raise without_labels("r3gan", optional=True)
         self.num_classes = num_classes if conditional else 0
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps

@@ -140,7 +140,7 @@ class VQVAE(GenerativeModule):
         if any(side % SHRINK for side in sides):
             raise UserError(f"vq-vae makes images with sides divisible by 4, not {sides[0]} x {sides[1]}")
         if conditional and num_classes == 0:
-            raise without_labels("vq-vae with --model.conditional true")
+            raise without_labels("vq-vae", optional=True)
         self.num_classes = num_classes if conditional else 0
         self.encoder = encoder(channels, width, hidden, code_dim)
         self.decoder = decoder(channels, width, hidden, code_dim)
