@@ -141,7 +141,7 @@ def test_a_label_changes_the_image_and_the_logit() -> None:
 def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(UserError, match="not 24 x 24"):
         small(image_shape=(3, 24, 24))
-    with pytest.raises(UserError, match="no labels.*--model.conditional false"):
+    with pytest.raises(UserError, match=r"no labels.*--model.conditional false"):
         small(conditional=True)
     with pytest.raises(UserError, match=r"--model.group_width 24 does not divide 32"):
         small(group_width=24)

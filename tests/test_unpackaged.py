@@ -213,7 +213,7 @@ def test_a_metric_cannot_take_the_name_of_one_of_our_scores_though_that_is_not_a
     train()
     done = lgen("evaluate", "run", "--plugin", "Own.py:Own", "--n", "20", "--metrics", "Own")
     assert done.exit_code == 2, done.output
-    assert "the metric Own gives 'fid/tiny', a name of lightning-gen's own scores: rename it" in done.stderr
+    assert "the metric Own gives 'fid/tiny', a name of lightning-gen's scores: rename it" in done.stderr
 
 
 def test_a_metric_cannot_take_the_name_of_a_number_that_another_gives() -> None:

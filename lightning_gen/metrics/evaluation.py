@@ -156,7 +156,7 @@ def _scores(panel: Panel, found: FeatureSet) -> dict[str, float]:
         stranger = registry.part(metric, "metrics").distribution != registry.OURS
         for name in given:
             if stranger and name.split("/", 1)[0] in BETTER:
-                raise UserError(f"the metric {metric} gives {name!r}, a name of {registry.OURS}'s own scores: rename it")
+                raise UserError(f"the metric {metric} gives {name!r}, a name of {registry.OURS}'s scores: rename it")
             if whose.setdefault(name, metric) != metric:
                 raise UserError(f"the metrics {whose[name]} and {metric} both give {name!r}: leave one out")
         scores |= given
