@@ -1,0 +1,30 @@
+"""Files, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lightning_gen import files
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "図" * 83 + ".png", "one.png"])
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path, name: str) -> None:
+    files.write(tmp_path / name, "whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def half_of(path: Path) -> None:
+    """Write half a file, and fail."""
+    with files.replacing(path) as unfinished:
+        assert unfinished.suffix == path.suffix  # what writes by the ending writes the right kind
+        unfinished.write_text("half")
+        raise InterruptedError
+
+
+def test_a_file_that_cannot_be_finished_stays_what_it_was(tmp_path: Path) -> None:
+    files.write(tmp_path / "one.txt", "before")
+    with pytest.raises(InterruptedError):
+        half_of(tmp_path / "one.txt")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
