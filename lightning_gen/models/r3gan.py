@@ -226,6 +226,7 @@ class R3GAN(GenerativeModule):
         "points": {"kimg": 2000, "data.batch_size": 256, "update.lr_decay": 0.5},
         "quick": {"kimg": 60, "data.batch_size": 8, "update.lr_decay": 0.5},
     }
+    checked: ClassVar[dict[str, Any]] = {"num_classes": 6}
 
     def __init__(
         self,
