@@ -46,9 +46,11 @@ def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as reason:
         # all that varies here is the user's: devices, accelerator, strategy, precision, profiler
         raise UserError(f"Lightning refuses the --trainer settings: {str(reason).strip().splitlines()[0]}") from reason
-    if made.precision in ("bf16-true", "16-true") and made.strategy.root_device.type == "cpu":
+    if made.precision in ("bf16-true", "16-true"):
+        # an average of such weights stands still: what a step adds to it is less than their last digit
         raise UserError(
-            f"--trainer.precision {made.precision}: on a CPU penalties need float32, which bf16-mixed leaves them"
+            f"--trainer.precision {made.precision}: weights, their averages and penalties need float32, "
+            f"which {made.precision.replace('true', 'mixed')} leaves them"
         )
     _refuse_other_processes(values, made)
     if data.batch_size % made.world_size:

@@ -376,9 +376,11 @@ def test_what_lightning_refuses_is_said_in_its_first_line(setting: str) -> None:
     assert fit("--model", "dcgan", f"--trainer.{setting}").startswith("Lightning refuses the --trainer settings: ")
 
 
-def test_weights_of_half_the_precision_are_refused_where_penalties_would_be_wrong() -> None:
-    said = fit("--model", "dcgan", "--trainer.accelerator", "cpu", "--trainer.precision", "bf16-true")
-    assert said == "--trainer.precision bf16-true: on a CPU penalties need float32, which bf16-mixed leaves them"
+def test_weights_of_half_the_precision_are_refused() -> None:
+    for half, mixed in (("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")):
+        said = fit("--model", "dcgan", "--trainer.accelerator", "cpu", "--trainer.precision", half)
+        needs = "weights, their averages and penalties need float32"
+        assert said == f"--trainer.precision {half}: {needs}, which {mixed} leaves them"
 
 
 def test_a_strategy_that_cannot_average_one_optimizer_at_a_time_is_refused() -> None:
