@@ -42,8 +42,11 @@ class EqualizedLinear(nn.Module):
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Each pixel's feature vector (dimension 1) to unit mean square. Karras et al. 2018, section 4.2."""
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+    """Each pixel's feature vector (dimension 1) to unit mean square. Karras et al. 2018, section 4.2.
+
+    In float32 at least: squares leave the range of half precision, and so does the epsilon."""
+    features = x.to(torch.promote_types(x.dtype, torch.float32))
+    return (features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-8)).to(x.dtype)
 
 
 def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:

@@ -28,6 +28,12 @@ def test_pixel_norm_gives_every_pixel_unit_mean_square() -> None:
     torch.testing.assert_close(x.square().mean(1), torch.ones(3, 5, 5))
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 1e4])
+def test_pixel_norm_of_half_precision_is_that_of_float32(size: float) -> None:
+    x = torch.linspace(-size, size, 8).half().view(1, 8, 1, 1)
+    torch.testing.assert_close(pixel_norm(x), pixel_norm(x.float()).half())
+
+
 def test_minibatch_stddev_is_zero_for_equal_images_and_the_deviation_for_others() -> None:
     equal = minibatch_stddev(torch.ones(4, 2, 3, 3))
     assert equal.shape == (4, 3, 3, 3)
