@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from click.testing import CliRunner
 
 from lightning_gen import checkpoints, records, registry
+from lightning_gen.augment import AugmentOptions
 from lightning_gen.cli import main
 from lightning_gen.errors import UserError
+from lightning_gen.models.gan import GAN
 from lightning_gen.models.r3gan import R3GAN
 
 NAMED = [name for name in registry.names("models") if "points" in registry.load(name).presets]
@@ -33,6 +36,14 @@ def test_a_model_with_a_preset_for_points_trains_draws_and_counts_modes(name: st
     assert drawn.shape == (70, 2, 1, 1)
     assert drawn.abs().max() <= 1
     assert len(drawn.flatten(1).unique(dim=0)) == 70
+
+
+@pytest.mark.parametrize("kind", ["diffaugment", "ada"])
+def test_points_are_not_augmented_as_images_are(kind: Literal["diffaugment", "ada"]) -> None:
+    model = GAN(**GAN.presets["points"])
+    AugmentOptions().check(model)
+    with pytest.raises(UserError, match="points are no images"):
+        AugmentOptions(kind).check(model)
 
 
 def test_r3gan_refuses_points_with_labels() -> None:
