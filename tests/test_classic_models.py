@@ -196,6 +196,13 @@ def test_the_label_changes_the_image_and_nothing_else_does(cls: type[GenerativeM
     )
 
 
+@pytest.mark.parametrize("width", [1, 5])
+def test_a_narrow_cgan_hears_latents_and_labels_both(width: int) -> None:
+    model = small(CGAN, width=width)
+    assert model.sample(2).shape == (2, 3, 8, 8)
+    assert min(model.generator.latent.out_features, model.generator.label.out_features) > 0
+
+
 def test_the_cgan_discriminator_judges_image_and_label_together() -> None:
     model, images = small(CGAN), torch.rand(4, 3, 8, 8)
     first, second = (model.discriminator(images, torch.full((4,), label)) for label in (0, 1))

@@ -28,9 +28,11 @@ class Generator(nn.Module):
     ):
         super().__init__()
         self.num_classes = num_classes
-        self.latent = nn.Linear(latent_dim, width // 6)
-        self.label = nn.Linear(num_classes, width - width // 6)
-        self.joint = nn.Linear(width, width)
+        free = max(1, width // 6)
+        given = max(1, width - free)
+        self.latent = nn.Linear(latent_dim, free)
+        self.label = nn.Linear(num_classes, given)
+        self.joint = nn.Linear(free + given, width)
         self.pixels = nn.Linear(width, math.prod(image_shape))
         self.dropout = nn.Dropout(dropout)
         self.shape = nn.Unflatten(1, image_shape)
