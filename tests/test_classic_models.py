@@ -309,6 +309,8 @@ def test_infogan_s_codes_can_be_set() -> None:
     assert not torch.equal(model.sample(4, place=-1.0), model.sample(4, place=1.0))
     with pytest.raises(UserError, match="category 3"):
         model.sample(1, category=3)
+    with pytest.raises(UserError, match="no categorical code"):
+        small(InfoGAN, categorical_codes=0).sample(1, category=0)
     with pytest.raises(UserError, match="no continuous code"):
         small(InfoGAN, continuous_codes=0).sample(1, place=0.0)
     with pytest.raises(UserError, match="needs a code"):

@@ -192,6 +192,11 @@ class InfoGAN(GenerativeModule):
         for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
                 for real in step_d.parts(images):
+                    if len(real) == 1:
+                        raise UserError(
+                            "infogan's dense layers are normalised over the images that they see together: 2 or more "
+                            "in a process's batch (--data.batch_size), and in a part (--update.accumulate)"
+                        )
                     latents, codes = self.spell(self.rand(len(real), self.draws))
                     fake = self.generator(latents)
                     real.requires_grad_(self.hparams.penalty > 0)
@@ -247,7 +252,9 @@ class InfoGAN(GenerativeModule):
         own = self.hparams
         latents = latents.clone()
         if category is not None:
-            if not 0 <= category < own.categories or own.categorical_codes == 0:
+            if own.categorical_codes == 0:
+                raise UserError(f"category {category}: this model has no categorical code")
+            if not 0 <= category < own.categories:
                 raise UserError(f"category {category}: the code has {own.categories} values, from 0 on")
             latents[:, own.noise_dim : own.noise_dim + own.categories] = 0
             latents[:, own.noise_dim + category] = 1
