@@ -17,6 +17,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.models import progan
 from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.models.progan import Growth, ProGAN
+from lightning_gen.models.stylegan2 import StyleGAN2
 from lightning_gen.module import GenerativeModule, StepOutput
 from lightning_gen.testing import BATCH, _Outputs, _Pixels, check_model
 
@@ -145,6 +146,13 @@ def test_dcgan_makes_its_three_sizes(resolution: int, refined: bool) -> None:
 def test_an_impossible_size_is_refused_in_one_line(cls: type, shape: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match=f"not {shape[1]} x {shape[2]}"):
         cls(image_shape=shape)
+
+
+@pytest.mark.parametrize("cls", [ProGAN, StyleGAN2])
+def test_latents_of_one_number_are_refused_where_they_are_normalised(cls: type) -> None:
+    with pytest.raises(UserError, match="latent_dim 2 or more"):
+        cls(image_shape=(3, 32, 32), latent_dim=1, width=4)
+    assert len(cls(image_shape=(3, 32, 32), latent_dim=2, width=4).sample(4).unique(dim=0)) == 4
 
 
 def test_growth_is_continuous_ends_at_the_last_stage_and_never_shrinks() -> None:
