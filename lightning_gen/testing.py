@@ -196,6 +196,12 @@ def _check_sampling(model: GenerativeModule) -> None:
     else:
         other = model.sample(5, seed=8, start=62)
         assert not torch.equal(images, other), "another seed gives the same images"
+    if model.num_classes > 1:
+        seen = min(model.num_classes, len(_Pixels(model)))
+        usual = model.conditions(seen, seed=7, start=0) or {}
+        labels = torch.arange(seen)
+        a, b = (model.sample(seen, seed=7, condition=usual | {"label": labels.roll(by)}) for by in (0, 1))
+        assert not torch.equal(a, b), "another label gives the same images"
 
 
 def _check_parts(model: GenerativeModule, folder: Path) -> None:
@@ -235,6 +241,11 @@ def _check_averages(model: GenerativeModule) -> None:
         f"samples are drawn from {' and '.join(kept)} and not from the average that is kept: generate must take its "
         "networks from `self.averaged(name)`"
     )
+    with model.raw_weights():
+        assert not model.has_averages or not torch.equal(images, model.sample(2, seed=7)), (
+            f"samples of the raw weights are drawn from the average of {' and '.join(kept)}: generate must take its "
+            "networks from `self.averaged(name)`"
+        )
 
 
 def _check_resume(

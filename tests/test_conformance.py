@@ -88,6 +88,19 @@ class SamplesTheLastStep(Keeps):
         return self.generator(latents)
 
 
+class SamplesTheAverageAlone(Keeps):
+    __doc__ = Keeps.__doc__
+
+    def generate(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
+        return self.generator_ema(latents)
+
+
+class IgnoresLabels(Keeps):
+    __doc__ = Keeps.__doc__
+
+    num_classes = 3
+
+
 class CountsWhatItDraws(Keeps):
     __doc__ = Keeps.__doc__
 
@@ -106,6 +119,8 @@ def test_a_model_that_keeps_its_promises_passes() -> None:
         (PastTheStep, "trained past `self.update`"),
         (PastTheUpdate, "trained past `self.update`"),
         (SamplesTheLastStep, "not from the average"),
+        (SamplesTheAverageAlone, "samples of the raw weights"),
+        (IgnoresLabels, "another label gives the same images"),
         (CountsWhatItDraws, "sample changes drawn"),
     ],
 )

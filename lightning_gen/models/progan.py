@@ -231,7 +231,7 @@ class ProGAN(GenerativeModule):
         if height != resolution or resolution not in (4 << stage for stage in range(9)):
             raise UserError(f"progan makes square images of 4, 8, 16 ... 1024 pixels, not {height} x {resolution}")
         if latent_dim == 1:
-            raise UserError("progan puts latents on a sphere, of one dimension two points: --model.latent_dim 2 or more")
+            raise UserError("progan normalises latents, which leaves of one its sign: --model.latent_dim 2 or more")
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
         last_stage = int(math.log2(resolution)) - 2

@@ -287,7 +287,7 @@ class StyleGAN2(GenerativeModule):
         if height != resolution or resolution not in (8 << stage for stage in range(8)):
             raise UserError(f"stylegan2 makes square images of 8, 16, 32 ... 1024 pixels, not {height} x {resolution}")
         if latent_dim == 1:
-            raise UserError("stylegan2 puts latents on a sphere, of one dimension two points: --model.latent_dim 2 or more")
+            raise UserError("stylegan2 normalises latents, which leaves of one its sign: --model.latent_dim 2 or more")
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
         widths = [min(width, max(1, width_base // (4 << stage))) for stage in range(int(math.log2(resolution)) - 1)]
