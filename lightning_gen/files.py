@@ -28,14 +28,20 @@ def replacing(path: Path) -> Iterator[Path]:
     after an error it is gone, and `path` is as it was. The folder is made where there is none.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: `path` is a folder, or the one that it lies in cannot be written; it names `path`, which the user knows.
     """
+    if path.is_dir():  # `.` is one too, what a variable that was not set leaves of a name
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # short, whatever the file is called: names end at 255 bytes
     unfinished = path.with_name(f".{os.getpid()}-{zlib.crc32(os.fsencode(path.name)):08x}{path.suffix}")
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except OSError as reason:
+        if reason.filename == str(unfinished):
+            reason.filename = str(path)
+        raise
     finally:
         with suppress(OSError):
             unfinished.unlink()

@@ -28,3 +28,15 @@ def test_a_file_that_cannot_be_finished_stays_what_it_was(tmp_path: Path) -> Non
     with pytest.raises(InterruptedError):
         half_of(tmp_path / "one.txt")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize("name", ["", "folder", "x" * 300])
+def test_what_cannot_be_written_is_called_as_the_user_called_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    with pytest.raises(OSError) as raised:
+        files.write(Path(name), "whole")
+    assert raised.value.filename == str(Path(name))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
