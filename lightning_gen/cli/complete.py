@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--share",
     type=click.FloatRange(0, 1, min_open=True),
+    callback=options.finite,  # NaN is out of no range
     default=0.5,
     show_default=True,
     help="How much of them that is.",

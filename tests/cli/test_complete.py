@@ -77,6 +77,7 @@ def test_known_pixels_are_kept_to_the_bit_and_the_others_are_drawn(
     [
         (["{pixelcnn}", "--input", "shapes"], "where to?"),
         (["{pixelcnn}", "--input", "shapes", "--share", "1", "--png", "x.png"], "hides all"),
+        (["{pixelcnn}", "--input", "shapes", "--share", "nan", "--png", "x.png"], "--share nan: must be a finite"),
         (["{vae}", "--input", "shapes", "--png", "x.png"], "vae completes no images"),
         (["{pixelcnn}", "--input", "shapes", "--label", "1", "--png", "x.png"], "not conditional"),
         (["none", "--input", "shapes", "--png", "x.png"], "none"),
