@@ -28,7 +28,7 @@ from lightning_gen.cli import options
 )
 @click.option("--n", type=click.IntRange(min=2), help="Number of images; 10,000 of a model, else all there are.")
 @click.option("--draws", type=click.IntRange(min=1), default=16, show_default=True, help="From a posterior, for bpd.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream of samples.")
+@click.option("--seed", type=options.NUMBER, default=0, show_default=True, help="Names the stream of samples.")
 @options.checkpoint
 @click.option("--raw", is_flag=True, help="The weights that training moves, not their average.")
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="About an unreadable image.")

@@ -19,9 +19,7 @@ given: Any = click.option(
     "--input", "named", metavar="IMAGES|DATA", required=True, help="An image, folder, archive or data source."
 )
 few: Any = click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
-seed: Any = click.option(
-    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Names the stream."
-)
+seed: Any = click.option("--seed", type=options.NUMBER, default=0, show_default=True, help="Names the stream.")
 label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
 KINDS = {"volume": "volumes", "points": "points"}
 device: Any = click.option(

@@ -57,6 +57,9 @@ class _Device(click.ParamType):
 DEVICE = _Device()
 """The type of every --device."""
 
+NUMBER = click.IntRange(0, 2**64 - 1)
+"""The type of seeds and of places in their streams: `noise.mix` takes larger ones for smaller ones."""
+
 
 def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """A number that images can be made from: of NaN they would look like those of a model that has diverged.

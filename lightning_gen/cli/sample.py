@@ -13,8 +13,8 @@ from lightning_gen.cli import options
 @click.command("sample")
 @click.argument("run", metavar="RUN|CKPT")
 @click.option("--n", type=click.IntRange(min=1), default=64, show_default=True, help="Number of images.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the stream of images.")
-@click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First image of the stream.")
+@click.option("--seed", type=options.NUMBER, default=0, show_default=True, help="Names the stream of images.")
+@click.option("--start", type=options.NUMBER, default=0, show_default=True, help="First image of the stream.")
 @click.option("--out", metavar="DIR", help="Write each image as a PNG, named by its index.")
 @click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
 @click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
@@ -47,6 +47,11 @@ def command(
 
     if out is None and grid is None:
         raise UserError("where to? --out DIR for single images, --grid FILE for one sheet")
+    # before hours of drawing, and before one of the two is written
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise UserError(f"--out {out} is no folder")
+    if grid is not None and Path(grid).is_dir():
+        raise UserError(f"--grid {grid} is a folder: name a file")
     if not Path(run).exists():
         raise UserError(f"there is no run or checkpoint {run}")
 

@@ -19,7 +19,7 @@ from lightning_gen.cli import latents, options
     show_default=True,
     help="How far either way, in deviations.",
 )
-@click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="Which image of the stream.")
+@click.option("--start", type=options.NUMBER, default=0, show_default=True, help="Which image of the stream.")
 @click.option("--image", metavar="FILE", help="An image to encode and start from, in its place.")
 @click.option("--png", metavar="FILE", required=True, help="Write one row for each dimension.")
 @latents.seed
