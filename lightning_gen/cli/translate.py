@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -181,16 +182,17 @@ def _pictures(files: Iterator[tuple[str, Any]], model: str, channels: int) -> It
 
 
 class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)`
-    """A folder beside the wanted one; what was written there is moved when everything went well, else removed."""
+    """A folder in the wanted one, hidden; what was written there is moved when everything went well, else removed.
+
+    Beside the wanted one it could lie on another disk, where that one is a link or a mount, or where nobody may write.
+    """
 
     def __init__(self, out: Path):
         from lightning_gen.errors import UserError
 
         self._out = out
-        whole = Path(os.path.abspath(out))  # `.` has no name
-        if not whole.name:
+        if not Path(os.path.abspath(out)).name:  # `.` has none itself
             raise UserError(f"--out {out}: name a folder in it")
-        self._unfinished = whole.with_name(f".{whole.name}.{os.getpid()}")
 
     def __enter__(self) -> Path:
         from lightning_gen import files
@@ -198,9 +200,13 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
 
         if self._out.exists() and not self._out.is_dir():
             raise UserError(f"--out {self._out} is no folder")
+        self._made: list[Path] = []
         try:
-            self._made = files.make_folder(self._unfinished)
+            self._made = files.make_folder(self._out)
+            # never that of a process which was killed: its pictures would be moved too
+            self._unfinished = Path(tempfile.mkdtemp(prefix=".", dir=self._out))
         except OSError as reason:
+            files.remove_empty(self._made)
             raise UserError(f"cannot write to --out {self._out}: {reason.strerror}") from reason
         return self._unfinished
 
@@ -219,7 +225,7 @@ class _all_or_none:  # noqa: N801 - read as a phrase: `with _all_or_none(folder)
             raise UserError(f"cannot write to --out {self._out}: {failure.strerror}") from failure
         finally:
             shutil.rmtree(self._unfinished, ignore_errors=True)
-            files.remove_empty(self._made[1:])
+            files.remove_empty(self._made)
         if isinstance(reason, OSError):
             raise UserError(f"cannot write to --out {self._out}: {reason.strerror}") from reason
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -275,3 +277,32 @@ def test_mistakes_are_named_and_leave_nothing(tmp_path: Path) -> None:
     assert "the picture 11 cannot be read" in mistake(
         tmp_path, "translate", cycle, "--input", given, *to, "--batch-size", 2
     )
+
+
+def test_an_output_on_another_disk_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, cycle = save("cyclegan", tmp_path)
+    paint(tmp_path / "in" / "0.png", 16, 16)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    move = os.replace
+
+    def between_disks(source: Path, target: Path) -> None:
+        there = [(tmp_path / "disk") in path.resolve().parents for path in (source, target)]
+        if there[0] != there[1]:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(source), None, str(target))
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", between_disks)
+    done = lgen("translate", cycle, "--input", tmp_path / "in", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["0.png"]
+
+
+def test_what_a_killed_process_left_is_not_taken_for_a_translation(tmp_path: Path) -> None:
+    _, cycle = save("cyclegan", tmp_path)
+    paint(tmp_path / "in" / "0.png", 16, 16)
+    for left in (tmp_path / f".out.{os.getpid()}", tmp_path / "out" / f".{os.getpid()}"):  # containers count from 1
+        paint(left / "1.png", 16, 16)
+    done = lgen("translate", cycle, "--input", tmp_path / "in", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["0.png"]
