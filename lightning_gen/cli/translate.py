@@ -84,7 +84,9 @@ def command(
     beside = Path(sheet) if sheet else None
     if beside is not None and beside.is_dir():
         raise UserError(f"--sheet {sheet} is a folder: name a file")
-    number, files = _files(given)
+    sources, files = _files(given)
+    number = len(sources)
+    _refuse_overwriting(sources, given, out, sheet)
     pictures = _pictures(files, name, (model.image_shape if model.restores else model.input_shape)[0])
     shown: list[Any] = []
     with _all_or_none(Path(out)) as folder:
@@ -128,14 +130,26 @@ def _group(to: str | None, model: str, groups: Sequence[str]) -> int | None:
     return groups.index(to)
 
 
-def _files(given: str) -> tuple[int, Iterator[tuple[str, Any]]]:
-    """How many pictures there are, and the name without suffix and the content of each; of one file that file."""
+def _refuse_overwriting(sources: dict[str, Path], given: str, out: str, sheet: str | None) -> None:
+    """The user's own pictures, of which there may be no copy, and translations by the sheet."""
+    from lightning_gen.errors import UserError
+
+    taken = {os.path.realpath(path) for path in (given, *sources.values())}
+    places = {os.path.realpath(place): place for place in (Path(out) / f"{stem}.png" for stem in sources)}
+    if lost := sorted(taken & places.keys()):
+        raise UserError(f"--out {out}: {places[lost[0]]} is one of the pictures to translate, name another folder")
+    if sheet and os.path.realpath(sheet) in taken | places.keys():
+        raise UserError(f"--sheet {sheet} is one of the pictures, name another file")
+
+
+def _files(given: str) -> tuple[dict[str, Path], Iterator[tuple[str, Any]]]:
+    """Where the pictures lie, by their names without suffix, and name and content of each; of one file that file."""
     from lightning_gen.data import archive, pictures
     from lightning_gen.errors import UserError, said_as
 
     path = Path(given)
     if path.is_file() and pictures.is_image(path.name):
-        return 1, iter([(path.stem, path.read_bytes)])
+        return {path.stem: path}, iter([(path.stem, path.read_bytes)])
     with said_as(OF_INPUT):
         files = archive.open_root(given)
         paths = [name for name in files.paths() if pictures.is_image(name)]
@@ -147,7 +161,7 @@ def _files(given: str) -> tuple[int, Iterator[tuple[str, Any]]]:
             if stem in first:
                 raise UserError(f"--input {given}: {first[stem]} and {name} would both become {stem}.png")
             first[stem] = name
-    return len(paths), _contents(files, names)
+    return {stem: path / name for name, stem in names.items()}, _contents(files, names)
 
 
 def _contents(files: Any, names: dict[str, str]) -> Iterator[tuple[str, Any]]:

@@ -306,3 +306,21 @@ def test_what_a_killed_process_left_is_not_taken_for_a_translation(tmp_path: Pat
     done = lgen("translate", cycle, "--input", tmp_path / "in", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["0.png"]
+
+
+def test_no_picture_of_the_user_is_overwritten(tmp_path: Path) -> None:
+    _, cycle = save("cyclegan", tmp_path)
+    paint(tmp_path / "in" / "0.png", 16, 16)
+    paint(tmp_path / "in" / "1.bmp", 16, 16)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    before = (tmp_path / "in" / "0.png").read_bytes()
+    for given in (tmp_path / "in", tmp_path / "in" / "0.png"):
+        for out in (tmp_path / "in", tmp_path / "link"):
+            said = mistake(tmp_path, "translate", cycle, "--input", given, "--out", out)
+            assert said.endswith("0.png is one of the pictures to translate, name another folder")
+    to = ("translate", cycle, "--input", tmp_path / "in", "--out", tmp_path / "out")
+    for sheet in (tmp_path / "in" / "0.png", tmp_path / "out" / "1.png"):  # a translation is no place either
+        assert "is one of the pictures, name another file" in mistake(tmp_path, *to, "--sheet", sheet)
+    assert (tmp_path / "in" / "0.png").read_bytes() == before
+    done = lgen("translate", cycle, "--input", tmp_path / "in" / "1.bmp", "--out", tmp_path / "in")
+    assert done.exit_code == 0, done.output
