@@ -19,7 +19,7 @@ from lightning_gen import noise
 from lightning_gen.data import archive, cache, folder, pictures
 from lightning_gen.data.shapes import Factors, Shapes, Style, render
 from lightning_gen.data.source import Batch, Source
-from lightning_gen.errors import UserError, nearest
+from lightning_gen.errors import UserError, nearest, said_as
 
 Direction = Literal["ab", "ba"]
 
@@ -116,7 +116,8 @@ class Paired(Source):
         elif root_b:
             self._partners = _partners(root, root_b, split)
             self._a = folder.Folder(root, resolution, of_a, split)
-            self._b = folder.Folder(root_b, resolution, of_b, split)
+            with said_as(_of_b(root_b)):
+                self._b = folder.Folder(root_b, resolution, of_b, split)
             self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
         else:
             if channels != source_channels:
@@ -214,7 +215,8 @@ class Unpaired(Source):
             self.title, self.split = "shapes, hatched and filled, unpaired", split
         elif root_b:
             self._a = folder.Folder(root, resolution, channels, split)
-            self._b = folder.Folder(root_b, resolution, channels, split)
+            with said_as(_of_b(root_b)):
+                self._b = folder.Folder(root_b, resolution, channels, split)
             self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
         else:
             *sides, self.split = _two_folders(root, split)
@@ -290,6 +292,11 @@ def _refuse_b_alone(root: str, root_b: str) -> None:
         raise UserError(f"--data.root_b {root_b} needs --data.root, the pictures A")
 
 
+def _of_b(root_b: str) -> dict[str, str]:
+    """What is said of a folder is said of the setting that names it."""
+    return {f"--data.root {root_b}": f"--data.root_b {root_b}"}
+
+
 def _partners(root: str, root_b: str, split: str) -> np.ndarray | None:
     """Which row of B each row of A belongs to, by their names alone; None where both have one order."""
     a, b = _by_name("root", root, split), _by_name("root_b", root_b, split)
@@ -304,8 +311,9 @@ def _partners(root: str, root_b: str, split: str) -> np.ndarray | None:
 def _by_name(setting: str, root: str, split: str) -> dict[str, str]:
     """Name to path, in the order of the rows. A name is the path below the folder around all of them, which two sets
     may call differently, without the suffix."""
-    files = archive.open_root(root)
-    paths = folder.arrange(files.paths(), root, split, is_archive=files.is_archive).paths
+    with said_as(_of_b(root) if setting == "root_b" else {}):
+        files = archive.open_root(root)
+        paths = folder.arrange(files.paths(), root, split, is_archive=files.is_archive).paths
     around = posixpath.commonpath([posixpath.dirname(path) for path in paths])
     named: dict[str, str] = {}
     for path in paths:

@@ -123,6 +123,19 @@ def test_two_pictures_of_one_name_are_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Paired, Unpaired])
+def test_what_is_wrong_with_the_pictures_b_is_said_of_their_setting(
+    kind: type[Paired | Unpaired], tmp_path: Path
+) -> None:
+    paint(tmp_path / "a" / "x.png", 10)
+    with pytest.raises(UserError, match=r"--data\.root_b \S+/none: there is no such folder"):
+        kind(str(tmp_path / "a"), str(tmp_path / "none"))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.png").touch()
+    with pytest.raises(UserError, match=r"--data\.root_b \S+/b: the image x\.png cannot be read"):
+        kind(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("kind", [Paired, Unpaired])
 def test_pictures_b_without_pictures_a_are_refused(kind: type[Paired | Unpaired], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--data\.root_b \S+ needs --data\.root, the pictures A"):
         kind(root_b=str(tmp_path))
