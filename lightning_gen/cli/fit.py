@@ -61,8 +61,8 @@ def command(
     from lightning_gen import settings as resolution
     from lightning_gen.errors import UserError
 
-    counts = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
-    if any(int(count) > 0 for count in counts) and out is not None and (Path(out) / "run.yaml").exists():
+    restarts = max(_number(name) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    if restarts > 0 and out is not None and (Path(out) / "run.yaml").exists():
         # torchrun starts all processes again when one of them died, SLURM a job that was put back into the queue: with
         # the command that began the run
         resume, model, data, preset, config, out, settings = out, None, None, None, None, None, ()
@@ -88,7 +88,7 @@ def command(
 
     from lightning_gen import experiment, launch, rundir  # torch and Lightning from here on
 
-    processes = max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    processes = max(_number(name) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
     if resume is None and out is None and "LGEN_RUN" not in os.environ and processes > 1:
         # each of them would choose a directory of its own
         raise UserError("several processes that another program started (torchrun, srun) need --out DIR")
@@ -132,6 +132,21 @@ def command(
         click.echo(f"  {'samples':24} {finished.grid}")
     click.echo(f"  {'run':24} {finished.folder}")
     click.echo(f"more samples: lgen sample {finished.folder} --n 64 --grid grid.png")
+
+
+def _number(variable: str) -> int:
+    """What a launcher says in the environment; 0 where it says nothing, as a variable that is set to nothing does.
+
+    Raises:
+        UserError: no number.
+    """
+    from lightning_gen.errors import UserError
+
+    said = os.environ.get(variable) or "0"
+    try:
+        return int(said)
+    except ValueError as reason:
+        raise UserError(f"the environment variable {variable} is {said!r}: expected a whole number") from reason
 
 
 def _warn(sentence: str) -> None:

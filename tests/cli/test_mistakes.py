@@ -514,3 +514,16 @@ def test_processes_that_another_program_started_need_one_directory(
 ) -> None:
     monkeypatch.setenv(variable, "2")
     assert "need --out DIR" in mistake("fit", "--model", "dcgan")
+
+
+LAUNCHERS = ["WORLD_SIZE", "SLURM_NTASKS", "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"]
+
+
+@pytest.mark.parametrize("variable", LAUNCHERS)
+def test_what_a_launcher_says_is_a_number_or_nothing(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "two")
+    assert (
+        mistake("fit", "--model", "dcgan") == f"the environment variable {variable} is 'two': expected a whole number"
+    )
+    monkeypatch.setenv(variable, "")
+    assert "no such folder" in mistake("fit", "--model", "dcgan", "--data", "folder", "--data.root", "none")
