@@ -85,7 +85,7 @@ def picture(path: str, model: GenerativeModule) -> Tensor:
     try:
         return torch.from_numpy(pictures.decode(file.read_bytes(), side, channels)[0])[None]
     except Exception as reason:  # decoders raise whatever they like on damaged bytes
-        raise UserError(f"the image {path} cannot be read ({str(reason) or type(reason).__name__})") from reason
+        raise UserError(f"the image {path} cannot be read ({pictures.why(reason)})") from reason
 
 
 def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[str, Any]:

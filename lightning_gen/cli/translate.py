@@ -187,9 +187,7 @@ def _pictures(files: Iterator[tuple[str, Any]], model: str, channels: int) -> It
                 grey = pictures.is_grey(data)
                 pixels = torch.from_numpy(pictures.whole(data, channels))
             except Exception as reason:  # decoders raise whatever they like on damaged bytes
-                raise UserError(
-                    f"the picture {stem} cannot be read ({str(reason) or type(reason).__name__})"
-                ) from reason
+                raise UserError(f"the picture {stem} cannot be read ({pictures.why(reason)})") from reason
             if grey and channels == 3:
                 raise UserError(f"the picture {stem} is grey, and this {model} reads colours: give it three channels")
             yield stem, pixels

@@ -23,7 +23,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -262,16 +261,8 @@ def _decode_some(task: list[tuple[str, Load]], resolution: int, channels: int, d
             pixels, changes = decode(load(), resolution, channels)
             outcomes.append((path, pixels, changes))
         except Exception as reason:  # decoders raise whatever they like on damaged bytes
-            outcomes.append((path, _why(reason), []))
+            outcomes.append((path, pictures.why(reason), []))
     return outcomes
-
-
-def _why(reason: Exception) -> str:
-    if isinstance(reason, UnidentifiedImageError):
-        return "not an image, or of a kind that is not read"
-    if isinstance(reason, OSError) and reason.strerror:
-        return reason.strerror
-    return " ".join(str(reason).split()) or type(reason).__name__
 
 
 def _header(shape: Sequence[int]) -> bytes:

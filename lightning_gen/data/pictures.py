@@ -9,7 +9,7 @@ from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """File names, in any case, that are taken for images."""
@@ -137,6 +137,15 @@ def quiet() -> Iterator[None]:
         filterwarnings("ignore", module=r"PIL\b")
         filterwarnings("ignore", category=Image.DecompressionBombWarning)  # a photograph may have 100 megapixels
         yield
+
+
+def why(reason: Exception) -> str:
+    """What a decoder raised, in one line; Pillow's own word for what is no image shows an object of ours."""
+    if isinstance(reason, UnidentifiedImageError):
+        return "not an image, or of a kind that is not read"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror
+    return " ".join(str(reason).split()) or type(reason).__name__
 
 
 def _has_more_frames(image: Image.Image, data: bytes) -> bool:

@@ -24,7 +24,9 @@ OTHER = {"vae": {"image_shape": (3, 8, 8), "widths": (4,), "hidden": (4,), "like
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {name: checkpoint(name, settings, folder) for name, settings in {**SMALL, **OTHER}.items()}
+    (folder / "empty.png").touch()
+    made = {name: checkpoint(name, settings, folder) for name, settings in {**SMALL, **OTHER}.items()}
+    return {**made, "empty": str(folder / "empty.png")}
 
 
 @pytest.fixture
@@ -81,6 +83,7 @@ def test_known_pixels_are_kept_to_the_bit_and_the_others_are_drawn(
         (["{vae}", "--input", "shapes", "--png", "x.png"], "vae completes no images"),
         (["{pixelcnn}", "--input", "shapes", "--label", "1", "--png", "x.png"], "not conditional"),
         (["none", "--input", "shapes", "--png", "x.png"], "none"),
+        (["{pixelcnn}", "--input", "{empty}", "--png", "x.png"], "empty.png cannot be read (not an image"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

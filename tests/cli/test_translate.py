@@ -274,7 +274,7 @@ def test_mistakes_are_named_and_leave_nothing(tmp_path: Path) -> None:
     assert "cannot write --sheet" in mistake(tmp_path, *deep, out, "--sheet", tmp_path / "taken" / "b" / "sheet.png")
     assert mistake(tmp_path, *deep, "/") == "--out /: name a folder in it"
     (tmp_path / "in" / "11.png").write_bytes(b"no picture")
-    assert "the picture 11 cannot be read" in mistake(
+    assert "the picture 11 cannot be read (not an image, or of a kind that is not read)" in mistake(
         tmp_path, "translate", cycle, "--input", given, *to, "--batch-size", 2
     )
 
