@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     after an error it is gone, and `path` is as it was. The folder is made where there is none.
 
     Raises:
-        OSError: `path` is a folder, or the one that it lies in cannot be written; it names `path`, which the user knows.
+        OSError: `path` is a folder, or the one that it lies in cannot be written; `path` is named, which users know.
     """
     if path.is_dir():  # `.` is one too, what a variable that was not set leaves of a name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

@@ -134,7 +134,7 @@ def _refuse_overwriting(sources: dict[str, Path], given: str, out: str, sheet: s
     """The user's own pictures, of which there may be no copy, and translations by the sheet."""
     from lightning_gen.errors import UserError
 
-    taken = {os.path.realpath(path) for path in (given, *sources.values())}
+    taken = {os.path.realpath(path) for path in (Path(given), *sources.values())}
     places = {os.path.realpath(place): place for place in (Path(out) / f"{stem}.png" for stem in sources)}
     if lost := sorted(taken & places.keys()):
         raise UserError(f"--out {out}: {places[lost[0]]} is one of the pictures to translate, name another folder")
