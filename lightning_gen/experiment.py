@@ -271,8 +271,12 @@ def _refuse_out_of_range(values: dict[str, Any]) -> None:
 
 
 def _refuse_taken(out: Path) -> None:
-    if (out / "run.yaml").exists() and launch.is_first_process():
+    if not launch.is_first_process():
+        return
+    if (out / "run.yaml").exists():
         raise UserError(f"{out} already holds a run: go on with `lgen fit --resume {out}`, or choose another --out")
+    if any((out / "checkpoints").glob("*.ckpt")):
+        raise UserError(f"{out} holds checkpoints of a run whose run.yaml is gone: choose another --out")
 
 
 def _introduce(

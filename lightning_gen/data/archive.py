@@ -83,10 +83,10 @@ def open_root(root: str) -> Files:
         UserError: nothing of that name, or something else.
     """
     path = Path(root).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # Path's own raises at names longer than any file has
         return Folder(root, path)
-    if not path.exists():
-        if around := next((parent for parent in path.parents if parent.is_file()), None):
+    if not os.path.exists(path):
+        if around := next((parent for parent in path.parents if os.path.isfile(parent)), None):
             return Below(root, open_root(str(around)), path.relative_to(around).as_posix())
         raise UserError(f"--data.root {root}: there is no such folder or archive")
     if path.name.lower().endswith(".zip"):
@@ -94,6 +94,11 @@ def open_root(root: str) -> Files:
     if path.name.lower().endswith(TAR):
         return Tar(root, path)
     raise UserError(f"--data.root {root}: neither a folder nor an archive that can be read ({KNOWN})")
+
+
+def title(root: str) -> str:
+    """What the files below `root` are called: the last part of where they lie, also where that is `.`"""
+    return os.path.basename(os.path.abspath(os.path.expanduser(root)))
 
 
 class Folder(Files):

@@ -78,7 +78,7 @@ class Folder(Source):
         self.class_names = self._set.about["class_names"]
         self.split = self._set.about["split"]
         self.notes = list(self._set.about["notes"])
-        self.title = f"{Path(root).name} ({self._set.about['formats']})"
+        self.title = f"{archive.title(root)} ({self._set.about['formats']})"
         self._labels = torch.repeat_interleave(torch.arange(len(self._set.counts)), torch.tensor(self._set.counts))
 
     def __len__(self) -> int:

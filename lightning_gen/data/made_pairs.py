@@ -11,7 +11,6 @@ import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_gen import noise
+from lightning_gen.data import archive
 from lightning_gen.data.folder import Folder, usual_side
 from lightning_gen.data.pairs import Drawn, as_bytes, choice, keys_of, mirrored_views
 from lightning_gen.data.source import Batch, Source
@@ -321,5 +321,5 @@ def _base(root: str, resolution: int, channels: int, split: str) -> Source:
     if not root:
         return Drawn(resolution, channels, split)
     source = Folder(root, resolution, channels, split)
-    source.title = Path(root).name
+    source.title = archive.title(root)
     return source

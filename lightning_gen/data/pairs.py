@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -118,13 +117,13 @@ class Paired(Source):
             self._a = folder.Folder(root, resolution, of_a, split)
             with said_as(_of_b(root_b)):
                 self._b = folder.Folder(root_b, resolution, of_b, split)
-            self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
+            self.title, self.split = f"{archive.title(root)} and {archive.title(root_b)}", self._a.split
         else:
             if channels != source_channels:
                 raise UserError("--data.source_channels: pictures side by side in one file have the same channels")
             folder.refuse_small(resolution)
             self._halves = folder.prepare(root, resolution, 2 * channels, split, "stop", pictures.side_by_side)
-            self.title, self.split = f"{Path(root).name}, side by side", self._halves.about["split"]
+            self.title, self.split = f"{archive.title(root)}, side by side", self._halves.about["split"]
         if self._halves is not None:
             self.notes = list(self._halves.about["notes"])
         else:
@@ -217,11 +216,11 @@ class Unpaired(Source):
             self._a = folder.Folder(root, resolution, channels, split)
             with said_as(_of_b(root_b)):
                 self._b = folder.Folder(root_b, resolution, channels, split)
-            self.title, self.split = f"{Path(root).name} and {Path(root_b).name}", self._a.split
+            self.title, self.split = f"{archive.title(root)} and {archive.title(root_b)}", self._a.split
         else:
             *sides, self.split = _two_folders(root, split)
             self._a, self._b = (folder.Folder(side, resolution, channels) for side in sides)
-            self.title = Path(root).name
+            self.title = archive.title(root)
         self.notes = [note for part in (self._a, self._b) for note in getattr(part, "notes", [])]
         self.image_shape = self._a.image_shape
         self.class_names = []

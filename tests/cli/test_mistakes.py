@@ -353,6 +353,17 @@ def test_a_directory_that_holds_a_run_is_not_written_to(run: Path) -> None:
     assert said == "run already holds a run: go on with `lgen fit --resume run`, or choose another --out"
 
 
+def test_checkpoints_without_their_run_yaml_are_not_written_over(run: Path) -> None:
+    Path("run/run.yaml").unlink()
+    assert fit("--model", "dcgan") == "run holds checkpoints of a run whose run.yaml is gone: choose another --out"
+
+
+def test_a_root_longer_than_any_name_is_missing() -> None:
+    root = "x" * 300
+    said = mistake("fit", "--model", "dcgan", "--data", "folder", "--data.root", root)
+    assert said == f"--data.root {root}: there is no such folder or archive"
+
+
 def test_a_directory_that_cannot_be_written_is_named() -> None:
     Path("file").write_text("no directory")
     for out in ("file", "file/run"):

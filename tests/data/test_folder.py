@@ -64,6 +64,11 @@ def test_flat(tmp_path: Path):
     assert source.notes == ["1 file ignored, not images: 1 .txt"]
 
 
+def test_the_folder_where_one_stands_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder(tmp_path / "photos", "0.png"))
+    assert Folder(".", 8).title == "photos (PNG)"
+
+
 def test_class_folders_in_sorted_order(tmp_path: Path):
     source = Folder(str(folder(tmp_path / "set", "cat/2.png", "ant/1.png", "cat/1.png")), resolution=8)
     assert source.class_names == ["ant", "cat"]
