@@ -142,7 +142,7 @@ def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(UserError, match="not 24 x 24"):
         small(image_shape=(3, 24, 24))
     with pytest.raises(UserError, match=r"no labels.*--model.conditional false"):
-        small(conditional=True)
+        small(conditional=True, num_classes=0)
     with pytest.raises(UserError, match=r"--model.group_width 24 does not divide 32"):
         small(group_width=24)
 

@@ -226,12 +226,11 @@ class R3GAN(GenerativeModule):
         "points": {"kimg": 2000, "data.batch_size": 256, "update.lr_decay": 0.5},
         "quick": {"kimg": 60, "data.batch_size": 8, "update.lr_decay": 0.5},
     }
-    checked: ClassVar[dict[str, Any]] = {"num_classes": 6}
 
     def __init__(
         self,
         image_shape: tuple[int, int, int] = (3, 32, 32),
-        num_classes: NonNegativeInt = 0,
+        num_classes: NonNegativeInt = 10,
         conditional: bool = False,
         latent_dim: PositiveInt = 64,
         width: PositiveInt = 768,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sysconfig
 import tarfile
@@ -305,7 +306,8 @@ def test_a_resumed_run_cannot_be_shorter_than_it_is(run: Path) -> None:
 def test_a_run_that_another_process_writes_is_left_to_it(run: Path) -> None:
     with FileLock(run / ".lock"):
         assert mistake("fit", "--resume", "run") == "run is in use by another process"
-        (run / "run.yaml").unlink()  # as before the other one has written it
+        (run / "run.yaml").unlink()  # as before the other one has written anything
+        shutil.rmtree(run / "checkpoints")
         assert mistake("fit", *TINY, "--out", "run") == "run is in use by another process"
 
 
