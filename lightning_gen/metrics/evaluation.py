@@ -155,7 +155,8 @@ def _scores(panel: Panel, found: FeatureSet) -> dict[str, float]:
             given = {name: float(value) for name, value in score.compute(found).items()}
         stranger = registry.part(metric, "metrics").distribution != registry.OURS
         for name in given:
-            if stranger and name.split("/", 1)[0] in BETTER:
+            family, _, extractor = name.partition("/")
+            if stranger and extractor and family in BETTER:
                 raise UserError(f"the metric {metric} gives {name!r}, a name of {registry.OURS}'s scores: rename it")
             if whose.setdefault(name, metric) != metric:
                 raise UserError(f"the metrics {whose[name]} and {metric} both give {name!r}: leave one out")
