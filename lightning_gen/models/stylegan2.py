@@ -248,18 +248,21 @@ class StyleGAN2(GenerativeModule):
         "paper": {"image_shape": (3, 1024, 1024)},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 64,
+            "latent_dim": 16,
             "mapping_layers": 2,
             "width": 64,
             "width_base": 512,
-            "lr": 4e-3,
-            "penalty": 1.0,
+            "lr": 2e-2,
+            "penalty": 10.0,
+            "penalty_every": 4,
+            "path_penalty": 0.0,
+            "mixing": 0.0,
             "ema_halflife_kimg": 4.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 25000, "data.batch_size": 32},
-        "quick": {"kimg": 100, "data.batch_size": 16, "update.lr_decay": 0.4},
+        "quick": {"kimg": 48, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     mean_length: Tensor
