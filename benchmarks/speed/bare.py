@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import cached
 
-from lightning_gen import likelihood, losses
+from lightning_gen import execution, likelihood, losses
 from lightning_gen.models.stylegan2 import MAPPING_RATE, MEAN_LENGTH, MEAN_STYLE
 
 
@@ -47,6 +47,9 @@ class BareLoop(ABC):
         # copies keep the memory format
         self.networks: dict[str, nn.Module] = {name: copy.deepcopy(getattr(model, name)) for name in self.trained}
         self.precision = {"32-true": None, "bf16-mixed": torch.bfloat16}[precision]
+        if self.precision and model.device.type == "cpu":  # no choice of ours: in bf16 penalties are wrong there
+            for network in self.networks.values():
+                execution.penalise_in_float32(network)
         self.settings = settings = model.hparams
         self.halflife = getattr(settings, "ema_halflife_kimg", 0.0) * 1000
         averaged = [name for name in self.trained if hasattr(model, f"{name}_ema")]
@@ -214,11 +217,13 @@ class StyleGAN2(BareLoop):
         settings, mapping = self.settings, list(self.generator.mapping.parameters())
         others = [p for name, p in self.generator.named_parameters() if not name.startswith("mapping.")]
         everything = [(list(self.discriminator.parameters()), 1.0)]
-        self.opt_d = self.lazy_adam(everything, settings.penalty_every)
-        self.opt_g = self.lazy_adam([(others, 1.0), (mapping, MAPPING_RATE)], settings.path_every)
+        self.opt_d = self.lazy_adam(everything, settings.penalty, settings.penalty_every)
+        self.opt_g = self.lazy_adam(
+            [(others, 1.0), (mapping, MAPPING_RATE)], settings.path_penalty, settings.path_every
+        )
 
-    def lazy_adam(self, groups: list[tuple[list[nn.Parameter], float]], every: int) -> torch.optim.Adam:
-        share = every / (every + 1)
+    def lazy_adam(self, groups: list[tuple[list[nn.Parameter], float]], weight: float, every: int) -> torch.optim.Adam:
+        share = every / (every + 1) if weight > 0 else 1.0
         rates = [{"params": parameters, "lr": share * rate * self.settings.lr} for parameters, rate in groups]
         return torch.optim.Adam(rates, betas=tuple(beta**share for beta in self.settings.betas), fused=self.fused)
 
@@ -228,7 +233,7 @@ class StyleGAN2(BareLoop):
         with self.autocast():
             loss_d = losses.minimax_d(self.discriminator(real), self.discriminator(self.drawn(len(real))))
         take(self.opt_d, loss_d)
-        if self.updates % settings.penalty_every == 0:
+        if settings.penalty > 0 and self.updates % settings.penalty_every == 0:
             with self.autocast():
                 real = real.detach().requires_grad_()
                 slope = losses.zero_centred_penalty(self.discriminator(real), real)
@@ -238,8 +243,8 @@ class StyleGAN2(BareLoop):
         with self.autocast():
             loss_g = losses.non_saturating_g(self.discriminator(self.drawn(len(real), follow=True)))
         take(self.opt_g, loss_g)
-        if self.updates % settings.path_every == 0:
-            with self.autocast():
+        if settings.path_penalty > 0 and self.updates % settings.path_every == 0:
+            with self.autocast(), execution.whole_precision(self.device.type):
                 styles = self.styles((len(real) + 1) // 2)
                 images = self.generator.synthesise(styles, self.layer_noise(len(styles)))
                 lengths = losses.path_lengths(images, styles, self.randn(*images.shape))
