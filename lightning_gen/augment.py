@@ -65,9 +65,11 @@ class AugmentOptions:
             UserError: the model has one loss, so no discriminator that would see augmented images, or makes points,
                 which cutout would leave nothing of.
         """
-        if self.kind != "none" and model.automatic_optimization:
+        if self.kind == "none":
+            return
+        if model.automatic_optimization:
             raise UserError(f"{type(model).__name__} has no discriminator to augment images for: --augment.kind none")
-        if self.kind != "none" and tuple(model.image_shape[1:]) == (1, 1):
+        if tuple(model.image_shape[1:]) == (1, 1):
             raise UserError("points are no images, whose places and colours could be changed: --augment.kind none")
 
     def make(self) -> Augment | None:

@@ -22,8 +22,8 @@ from lightning_gen.strategy import PerOptimizerDDP
 
 def is_first_process() -> bool:
     """Whether this is the one process of a run that checks, writes and speaks, by what its launcher told it:
-    Lightning itself, torchrun or SLURM. Known before the processes know each other."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
+    Lightning itself, torchrun or SLURM. Known before the processes know each other. An empty variable says nothing."""
+    return all((os.environ.get(name) or "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
 def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -12,11 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from lightning_gen import checkpoints, records
+from lightning_gen import checkpoints, launch, records
 
 RUN = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
 RUN += ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.precision", "32-true", "--logger", "none"]
 RUN += ["--log.every_kimg", "0.016", "--checkpoint.every_kimg", "0.064", "--samples.count", "4"]
+
+
+@pytest.mark.parametrize(("rank", "first"), [("", True), ("0", True), ("1", False)])
+def test_a_rank_that_is_empty_is_none(monkeypatch: pytest.MonkeyPatch, rank: str, first: bool) -> None:
+    monkeypatch.setenv("RANK", rank)
+    assert launch.is_first_process() is first
 
 
 def nodes(run: Path, *arguments: str, restarts: int = 0) -> list[subprocess.Popen[str]]:
