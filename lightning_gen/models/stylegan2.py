@@ -220,8 +220,8 @@ class StyleGAN2(GenerativeModule):
     inputs are new for each image while training, and constant, the same for all images, in samples, so that an image is
     a function of its latent and the walk between two does not flicker; style mixing crosses over at a place of each
     image's own. The regularisers take steps of their own every `penalty_every` and `path_every` updates, counted from
-    the start of the run. The preset `quick` does without style mixing and path length, as its authors' configuration for
-    CIFAR-10 does (https://github.com/NVlabs/stylegan2-ada-pytorch); with both, shapes come later.
+    the start of the run. The preset `quick` does without style mixing and path length, as its authors' settings for
+    CIFAR-10 do (https://github.com/NVlabs/stylegan2-ada-pytorch); with both, shapes come later.
 
     Args:
         image_shape: (channels, height, width); square, a power of two from 8 to 1024.
