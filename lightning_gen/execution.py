@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache, partial, wraps
 from typing import Any
 
@@ -88,7 +89,7 @@ def compile(network: nn.Module) -> None:
         penalised = _may_be_penalised(network, inputs, options)
         if normalised and penalised:
             fast = plain
-        once = torch.is_grad_enabled() and not penalised
+        once = torch.is_grad_enabled() and not penalised and not _twice.get()
         return (fast if once else plain)(*inputs, **options)
 
     network.forward = forward
@@ -104,6 +105,21 @@ def _whole_where_penalised(network: nn.Module, forward: Callable[..., Any], *inp
         return forward(*inputs, **options)
     with whole_precision("cpu"):
         return forward(*map(_whole, inputs), **{name: _whole(value) for name, value in options.items()})
+
+
+_twice: ContextVar[bool] = ContextVar("differentiated twice", default=False)
+
+
+@contextmanager
+def differentiated_twice(device_type: str) -> Iterator[None]:
+    """Around a pass that a penalty differentiates twice without a sign of it in what networks are called with: nothing
+    in it is compiled, and on a CPU it is in float32."""
+    token = _twice.set(True)
+    try:
+        with whole_precision(device_type):
+            yield
+    finally:
+        _twice.reset(token)
 
 
 def whole_precision(device_type: str) -> AbstractContextManager[Any]:

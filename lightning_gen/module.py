@@ -356,9 +356,10 @@ class GenerativeModule(pl.LightningModule):
         return images if self.augment is None else self.augment(images, self.rand)
 
     def differentiated_twice(self) -> AbstractContextManager[Any]:
-        """Around a pass that a penalty differentiates twice, where it is not a call of a network but of one of its
-        methods: on a CPU it is in float32, as such calls are by themselves (`execution.whole_precision` says why)."""
-        return execution.whole_precision(self.device.type)
+        """Around a pass that a penalty differentiates twice, where no network is called with an input that takes
+        gradients: nothing in it is compiled, and on a CPU it is in float32, as calls with such an input are by
+        themselves (`execution.whole_precision` says why)."""
+        return execution.differentiated_twice(self.device.type)
 
     def mean_over_ranks(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, the same on each; of one process, the tensor."""

@@ -77,20 +77,27 @@ def test_computing_activations_again_changes_no_weight(tmp_path: Path, model: st
     assert apart(kept, again) < 1e-3
 
 
-@pytest.mark.parametrize("model", ["dcgan", "wgan-gp"])
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [("dcgan", []), ("wgan-gp", []), ("stylegan2", ["--model.path_penalty", "2"])],
+)
 def test_compiled_networks_learn_the_same_also_under_penalties(
-    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Penalties differentiate twice, which the compiler refuses; its code generator would only cost minutes here."""
-    plain = trained(tmp_path, model)
-    calls = []
-    monkeypatch.setattr(torch, "compile", lambda function: calls.append(1) or partial(function))
-    seen = trained(tmp_path, model, "--update.compile", "true")
-    assert len(calls) == 2
+    plain = trained(tmp_path, model, *arguments)
+    called = set()
+
+    def noted(function: Any) -> Any:
+        return lambda *inputs, **options: called.add(function.__self__) or function(*inputs, **options)
+
+    monkeypatch.setattr(torch, "compile", noted)
+    seen = trained(tmp_path, model, *arguments, "--update.compile", "true")
+    assert len(called) == 2  # both networks
     assert apart(plain, seen) == 0
     monkeypatch.undo()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    assert apart(plain, trained(tmp_path, model, "--update.compile", "true")) < 5e-3
+    assert apart(plain, trained(tmp_path, model, *arguments, "--update.compile", "true")) < 5e-3
 
 
 @pytest.mark.parametrize(

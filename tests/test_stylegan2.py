@@ -98,7 +98,7 @@ def test_other_sizes_are_refused(resolution: int) -> None:
 def test_truncation_goes_from_the_mean_image_to_the_whole_distribution() -> None:
     model = small(ema_halflife_kimg=0.0)
     model.generator.mean_style.normal_()
-    mean = model.generator.synthesise(model.generator.mean_style.expand(1, model.generator.num_styles, -1))
+    mean = model.generator(model.generator.mean_style.expand(1, model.generator.num_styles, -1))
     none = model.sample(3, truncation=0.0)
     torch.testing.assert_close(none, mean.detach().expand(3, -1, -1, -1))
     assert torch.equal(model.sample(3, truncation=1.0), model.sample(3))
@@ -134,9 +134,9 @@ def test_noise_is_new_while_training_and_constant_in_samples() -> None:
     for layer in model.generator.layers:
         torch.nn.init.ones_(layer.noise_strength)
     styles = model.mixed_styles(1).expand(2, -1, -1)
-    first, second = model.generator.synthesise(styles, model.noise(2))
+    first, second = model.generator(styles, model.noise(2))
     assert not torch.allclose(first, second)
-    first, second = model.generator.synthesise(styles)
+    first, second = model.generator(styles)
     torch.testing.assert_close(first, second)
 
 

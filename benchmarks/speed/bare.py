@@ -246,7 +246,7 @@ class StyleGAN2(BareLoop):
         if settings.path_penalty > 0 and self.updates % settings.path_every == 0:
             with self.autocast(), execution.whole_precision(self.device.type):
                 styles = self.styles((len(real) + 1) // 2)
-                images = self.generator.synthesise(styles, self.layer_noise(len(styles)))
+                images = self.generator(styles, self.layer_noise(len(styles)))
                 lengths = losses.path_lengths(images, styles, self.randn(*images.shape))
                 self.mean_length.lerp_(lengths.detach().mean(), 1 - MEAN_LENGTH)
                 deviation = (lengths - self.mean_length).square().mean()
@@ -255,7 +255,7 @@ class StyleGAN2(BareLoop):
         self.updates += 1
 
     def drawn(self, n: int, follow: bool = False) -> Tensor:
-        return self.generator.synthesise(self.styles(n, follow), self.layer_noise(n))
+        return self.generator(self.styles(n, follow), self.layer_noise(n))
 
     def layer_noise(self, n: int) -> list[Tensor]:
         return [self.randn(n, *shape) for shape in self.generator.noise_shapes()]

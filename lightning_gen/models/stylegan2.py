@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -120,7 +120,7 @@ class ToRGB(nn.Module):
 
 
 class Generator(nn.Module):
-    """Figure 7b, left, the skip generator: latents (B, latent_dim) -> styles -> images (B, C, R, R).
+    """Figure 7b, left, the skip generator: `styles` of latents (B, latent_dim), and of those images (B, C, R, R).
 
     A layer of the synthesis network takes one style; an image's styles are (layers, style_dim), 2 log2(R) - 2 layers.
     """
@@ -151,7 +151,7 @@ class Generator(nn.Module):
         """What each layer adds to an image, (1, R, R)."""
         return [(1, *layer.get_buffer("noise").shape[2:]) for layer in self.layers]
 
-    def synthesise(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+    def forward(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """The synthesis network g: styles (B, layers, latent_dim) and the layers' noise, (B, 1, R, R) each, to images;
         without noise the constant one, the same for all images."""
         w = styles.unbind(1)
@@ -164,11 +164,6 @@ class Generator(nn.Module):
                 image = rgb if image is None else enlarged(image) + rgb
         assert image is not None
         return image
-
-    def forward(self, latents: Tensor, noise: Sequence[Tensor] | None = None, truncation: float = 1.0) -> Tensor:
-        """One style for all layers, pulled towards the mean style (Karras et al. 2019, appendix B)."""
-        w = torch.lerp(self.mean_style, self.styles(latents).float(), truncation)
-        return self.synthesise(w.unsqueeze(1).expand(-1, self.num_styles, -1), noise)
 
 
 class ResidualBlock(nn.Module):
@@ -328,7 +323,7 @@ class StyleGAN2(GenerativeModule):
         for images in batch["image"].chunk(self.critic_steps):
             with self.update(opt_d) as step_d:
                 for real in step_d.parts(images):
-                    fake = self.generator.synthesise(self.mixed_styles(len(real)), self.noise(len(real)))
+                    fake = self.generator(self.mixed_styles(len(real)), self.noise(len(real)))
                     logits_real = self.discriminator(self.augmented(real))
                     logits_fake = self.discriminator(self.augmented(fake))
                     loss_d = minimax_d(logits_real, logits_fake)
@@ -341,7 +336,7 @@ class StyleGAN2(GenerativeModule):
                         lazy_d.backward(weights.penalty * slope * weights.penalty_every)
         with self.update(opt_g) as step_g:
             for real in step_g.parts(images):
-                fake = self.generator.synthesise(self.mixed_styles(len(real), follow=True), self.noise(len(real)))
+                fake = self.generator(self.mixed_styles(len(real), follow=True), self.noise(len(real)))
                 loss_g = non_saturating_g(self.discriminator(self.augmented(fake)))
                 step_g.backward(loss_g)
         if weights.path_penalty > 0 and updates % weights.path_every == 0:
@@ -382,7 +377,7 @@ class StyleGAN2(GenerativeModule):
         (half of each part, rounded up)."""
         with self.differentiated_twice():
             styles = self.mixed_styles(n)
-            images = self.generator.synthesise(styles, self.noise(n))
+            images = self.generator(styles, self.noise(n))
         lengths = path_lengths(images, styles, self.randn(*images.shape))
         self.trail(self.mean_length, lengths.detach().mean(), MEAN_LENGTH)
         return (lengths - self.mean_length).square().mean()
@@ -394,6 +389,8 @@ class StyleGAN2(GenerativeModule):
     def generate(
         self, latents: Tensor, condition: dict[str, Any] | None = None, truncation: NonNegativeFloat = 1.0
     ) -> Tensor:
-        """Images from latents; `truncation` scales each style's distance from the mean style: 1 draws all that was
-        learned, less draws the likelier, 0 the mean image."""
-        return self.averaged("generator")(latents, truncation=truncation)
+        """Images from latents, one style for all layers. `truncation` scales each style's distance from the mean style
+        (Karras et al. 2019, appendix B): 1 draws all that was learned, less draws the likelier, 0 the mean image."""
+        generator = cast(Generator, self.averaged("generator"))
+        w = torch.lerp(generator.mean_style, generator.styles(latents).float(), truncation)
+        return generator(w.unsqueeze(1).expand(-1, generator.num_styles, -1))
