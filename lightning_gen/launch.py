@@ -52,6 +52,9 @@ def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl
             f"--trainer.precision {made.precision}: weights, their averages and penalties need float32, "
             f"which {made.precision.replace('true', 'mixed')} leaves them"
         )
+    if made.precision == "64-true":
+        # samples, noise and what the losses are computed in would stay float32, and most networks take no mixture
+        raise UserError("--trainer.precision 64-true: losses, noise and samples are float32 here: 32-true")
     _refuse_other_processes(values, made)
     if data.batch_size % made.world_size:
         raise UserError(f"--data.batch_size {data.batch_size} cannot be divided among {made.world_size} processes")

@@ -117,6 +117,9 @@ class GenerativeModule(pl.LightningModule):
     """Whether what it decodes of its codes is better than what it was given: `lgen translate` may use it then."""
     completes: bool = False
     """Whether `generate` draws only part of images: its condition may hold `image` and `known` (n, 1, H, W) bool."""
+    undecided: float = 0.0
+    """The discriminator's output for an image of which it cannot say whether it is real, from which ada counts: 1/2
+    with least squares."""
     critic_steps: int = 1
     """Discriminator updates for each generator update; `training_step` is handed this many batches in one."""
     latent_dim: int
@@ -283,7 +286,8 @@ class GenerativeModule(pl.LightningModule):
         """
         total = images_seen * self._world_size()
         if self.augment is not None and "logits_real" in values:
-            self.augment.adapt(self.mean_over_ranks(values["logits_real"].detach().sign().float().mean()), total)
+            sure = (values["logits_real"].detach() - self.undecided).sign()
+            self.augment.adapt(self.mean_over_ranks(sure.float().mean()), total)
         outputs = {key: value.detach() for key, value in values.items()}
         if self.automatic_optimization:
             self._seen = total

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_gen import augment, launch
+from lightning_gen import augment, launch, registry
 from lightning_gen.augment import ADA, AugmentOptions, DiffAugment, moved, resample
 from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.data.module import RunData
@@ -243,6 +243,17 @@ def test_an_infinite_speed_keeps_the_probability() -> None:
     transform: Any = AugmentOptions(kind="ada", speed_kimg=math.inf, start=0.3).make()
     transform.adapt(torch.tensor(1.0), 10_000)
     assert transform.strength == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("name", "logits"), [("dcgan", 0.1), ("lsgan", 0.6), ("cyclegan", 0.6)])
+def test_ada_takes_a_discriminator_for_sure_that_is_on_the_side_of_real_images(name: str, logits: float) -> None:
+    model = registry.load(name)(**registry.load(name).presets["quick"])
+    model.augment = AugmentOptions(kind="ada", start=0.5).make()
+    model.step_output(8, logits_real=torch.full((8,), logits))
+    risen = model.augment.strength
+    assert risen > 0.5
+    model.step_output(8, logits_real=torch.full((8,), logits - 0.2))  # now it takes them for fakes
+    assert model.augment.strength < risen
 
 
 def train(options: AugmentOptions, steps: int, save: Path, restore: Path | None = None) -> DCGAN:

@@ -45,6 +45,7 @@ class CycleGAN(GenerativeModule):
         "Zhu et al. 2017, Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, "
         "https://arxiv.org/abs/1703.10593"
     )
+    undecided = 0.5  # between the 0 of fakes and the 1 of real images
     views = ("a", "b")
     usual_data = "unpaired"
     presets: ClassVar[dict[str, dict[str, Any]]] = {

@@ -75,6 +75,7 @@ class LSGAN(GenerativeModule):
     """
 
     paper = "Mao et al. 2017, Least Squares Generative Adversarial Networks, https://arxiv.org/abs/1611.04076"
+    undecided = 0.5  # between the 0 of fakes and the 1 of real images
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 112, 112)},
         "quick": {

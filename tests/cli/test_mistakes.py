@@ -396,6 +396,12 @@ def test_weights_of_half_the_precision_are_refused() -> None:
         assert said == f"--trainer.precision {half}: {needs}, which {mixed} leaves them"
 
 
+@pytest.mark.parametrize("name", ["64-true", "64"])
+def test_weights_of_double_precision_are_refused(name: str) -> None:
+    said = fit("--model", "dcgan", "--trainer.accelerator", "cpu", "--trainer.precision", name)
+    assert said == "--trainer.precision 64-true: losses, noise and samples are float32 here: 32-true"
+
+
 def test_a_strategy_that_cannot_average_one_optimizer_at_a_time_is_refused() -> None:
     several = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     said = fit("--model", "dcgan", *several)
