@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 from contextlib import suppress
@@ -180,16 +181,26 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[Generati
     if origin["model"] not in registry.names("models"):
         whose = f"{origin['distribution']} {origin['version']}"
         raise UserError(f"{path} holds {origin['model']} of {whose}, which is not installed here")
-    model: GenerativeModule = registry.make(origin["model"], "models", **content["hyper_parameters"])
+    settings = content["hyper_parameters"]
+    try:
+        # asked before: a TypeError that a constructor raises is a bug, not the mark of another version
+        inspect.signature(registry.load(origin["model"])).bind(**settings)
+    except TypeError as reason:
+        raise _unfit(path, origin, reason) from reason
+    model: GenerativeModule = registry.make(origin["model"], "models", **settings)
     try:
         model.load_state_dict(content["state_dict"])
     except RuntimeError as reason:
-        raise UserError(
-            f"{path} was written by {origin['model']} of {origin['distribution']} {origin['version']} "
-            f"and does not fit the one installed: {_first_line(reason)}"
-        ) from reason
+        raise _unfit(path, origin, reason) from reason
     model.origin = origin
     return model.to(device).eval(), origin
+
+
+def _unfit(path: Path, origin: dict[str, Any], reason: Exception) -> UserError:
+    return UserError(
+        f"{path} was written by {origin['model']} of {origin['distribution']} {origin['version']} "
+        f"and does not fit the one installed: {_first_line(reason)}"
+    )
 
 
 def _sync_folder(folder: Path) -> None:

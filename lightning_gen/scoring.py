@@ -180,7 +180,8 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     if registered:
         channels, _, side = subject.image_shape
         wanted = {"resolution": side, "channels": channels, **({"split": split} if split else {})}
-        return _made(named, wanted)
+        with said_as({", or name the folder that holds it with --reference: root": ""}):  # there is no such option
+            return _made(named, wanted)
     if not archive.is_there(named):
         similar = nearest(named, registry.names("data"))
         raise UserError(f"--reference {named}: no data source{similar}, and no such folder or archive")

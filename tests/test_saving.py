@@ -112,3 +112,17 @@ def test_a_model_that_draws_nan_is_said_to_have_diverged(tmp_path: Path) -> None
     assert done.exit_code == 2
     assert "the model has diverged" in done.output
     assert not (tmp_path / "grid.png").exists()
+
+
+def test_a_checkpoint_with_a_setting_that_the_installed_model_does_not_have_is_one_line(tmp_path: Path) -> None:
+    assert fit("--out", tmp_path / "run").exit_code == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = checkpoints.read(last)
+    content["hyper_parameters"]["of_another_version"] = 1
+    torch.save(content, last)
+    done = CliRunner().invoke(main, ["sample", str(last), "--grid", str(tmp_path / "grid.png")])
+    assert done.exit_code == 2
+    assert "dcgan of lightning-gen 0.1.0 and does not fit the one installed: " in done.output
+    assert "of_another_version" in done.output
+    assert done.output.count("\n") == 1
+    assert not (tmp_path / "grid.png").exists()

@@ -100,7 +100,8 @@ def whole(data: bytes, channels: int = 3) -> np.ndarray:
 
 def _array(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+    # a copy always: the pixels of a grey picture are Pillow's own, which nobody may write and torch warns of
+    return np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), order="C")
 
 
 def _whole(data: bytes, channels: int) -> tuple[Image.Image, list[str]]:

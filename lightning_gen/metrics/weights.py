@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import sys
 import warnings
 import zipfile
@@ -122,7 +123,10 @@ def read(extractor: str, path: Path) -> dict[str, Tensor]:
             warnings.filterwarnings("ignore", message="`torch.jit.load` is")  # deprecated; the file is as it is
             state = torch.jit.load(path, map_location="cpu").state_dict()
     else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as reason:  # torch's own words would advise to load the file as code
+            raise ValueError("no file of tensors alone") from reason
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lightning_gen.data import cache
+from lightning_gen.data import cache, pictures
 from lightning_gen.data.folder import Arranged, Folder, arrange
 from lightning_gen.errors import UserError
 
@@ -382,3 +382,9 @@ def test_the_settings_are_read_off_the_signature(tmp_path: Path):
     known = listing.settings(Folder)
     assert list(known) == ["root", "resolution", "channels", "split", "flip", "on_error"]
     assert all(about["help"] for about in known.values())
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_the_pixels_of_a_picture_may_be_written_to_which_torch_warns_of_otherwise(size: int) -> None:
+    for channels in (1, 3):
+        assert torch.from_numpy(pictures.whole(picture(7, size), channels)).shape == (channels, size, size)

@@ -7,12 +7,14 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torchvision import datasets
 
+from lightning_gen import scoring
 from lightning_gen.cli import listing
 from lightning_gen.data.torchvision_sets import CIFAR10, MNIST, FashionMNIST
 from lightning_gen.errors import UserError
@@ -160,3 +162,13 @@ def test_an_archive_is_no_folder_of_the_set_and_the_way_to_read_it_is_named(tmp_
         f"--data.root {archive} is a file, and CIFAR-10 is read from a folder",
         f"archives of images are read by --data folder --data.root {archive}",
     ]
+
+
+def test_a_reference_that_is_not_there_advises_no_option_that_evaluate_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LGEN_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://localhost:9/"])
+    subject = SimpleNamespace(kind="image", image_shape=(1, 32, 32), run=None)
+    with pytest.raises(UserError, match=r"\nput MNIST/raw.* into .*torchvision$"):
+        scoring.reference_of(subject, "mnist", None)  # type: ignore[arg-type]
