@@ -80,13 +80,13 @@ def run(
     from lightning_gen.errors import UserError
 
     plan = suites.load(suite)
-    if protocol:
-        plan = dataclasses.replace(plan, protocols=tuple(_words(protocol)))
+    if protocol is not None:
+        plan = dataclasses.replace(plan, protocols=tuple(options.words("--protocol", protocol)))
     try:
-        numbers = [int(seed) for seed in _words(seeds)]
+        numbers = [int(seed) for seed in options.words("--seeds", seeds)]
     except ValueError:
         raise UserError(f"--seeds {seeds}: expected whole numbers with commas between them, like 0,1,2") from None
-    rows = suites.rows(plan, data=data, arguments=settings, only=_words(only), seeds=numbers)
+    rows = suites.rows(plan, data=data, arguments=settings, only=options.words("--only", only), seeds=numbers)
 
     from lightning_gen import scoring
     from lightning_gen.benchmark import runner
@@ -278,7 +278,3 @@ def _from_evaluate(file: Path) -> Any:
 
 def _numbers(scores: dict[str, Any]) -> dict[str, float | None]:
     return {name: None if value is None else float(value) for name, value in scores.items()}
-
-
-def _words(listed: str | None) -> list[str]:
-    return [word.strip() for word in (listed or "").split(",") if word.strip()]

@@ -68,7 +68,7 @@ def command(
         raise UserError(f"there is no run, checkpoint, folder or archive {subject}")
     from lightning_gen import checkpoints
 
-    names = _words(metrics)
+    names = options.words("--metrics", metrics)
     is_model = checkpoints.holds_model(path)
     if is_model and "lpips" in names:
         raise UserError("lpips compares images in files: `lgen translate` the sources, then evaluate that folder")
@@ -111,7 +111,7 @@ def command(
 
     device = device or scoring.default_device()
     with said_as({"--metrics.weights": "--weights"}):
-        chosen = scoring.extractors(_words(protocol), extractor, resize, weights, device)
+        chosen = scoring.extractors(options.words("--protocol", protocol), extractor, resize, weights, device)
     with ExitStack() as stack:
         if is_model:
             file = checkpoints.find(path, checkpoint)
@@ -151,10 +151,6 @@ def _given(subject: str, found: Any) -> None:
     for name, value in passport.settings.items():
         click.echo(f"  {name:16} {value}")
     click.echo(f"  {'passport':16} {passport.digest()}")
-
-
-def _words(listed: str | None) -> list[str]:
-    return [word.strip() for word in (listed or "").split(",") if word.strip()]
 
 
 def _say(sentence: str) -> None:

@@ -61,6 +61,18 @@ NUMBER = click.IntRange(0, 2**64 - 1)
 """The type of seeds and of places in their streams: `noise.mix` takes larger ones for smaller ones."""
 
 
+def words(option: str, listed: str | None) -> list[str]:
+    """What an option lists with commas between; nothing where it is left out.
+
+    Raises:
+        UserError: it lists nothing.
+    """
+    found = [word.strip() for word in (listed or "").split(",") if word.strip()]
+    if listed is not None and not found:
+        raise UserError(f"{option} {listed!r} names nothing")
+    return found
+
+
 def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """A number that images can be made from: of NaN they would look like those of a model that has diverged.
 

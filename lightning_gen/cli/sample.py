@@ -52,6 +52,8 @@ def command(
         raise UserError(f"--out {out} is no folder")
     if grid is not None and Path(grid).is_dir():
         raise UserError(f"--grid {grid} is a folder: name a file")
+    if start + n > 2**64:
+        raise UserError(f"--start {start} --n {n}: a stream has 2^64 images")
     if not Path(run).exists():
         raise UserError(f"there is no run or checkpoint {run}")
 
@@ -86,7 +88,8 @@ def command(
         if out is not None:
             for i, image in enumerate(pixels):
                 images.save(image, Path(out) / f"{start + i:06d}", kind)
-            click.echo(f"{n} images in {out}")
+            others = sum(1 for _ in Path(out).iterdir()) - n  # of an earlier, larger --n: `evaluate` would count them
+            click.echo(f"{n} images in {out}" + (f" (other files there: {others})" if others else ""))
         if grid is not None:
             images.save_png(images.enlarge(images.sheet(pixels, kind)), Path(grid))
             click.echo(f"{grid}")

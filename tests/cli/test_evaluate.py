@@ -151,6 +151,7 @@ def test_mistakes_are_named(pictures: Path, tmp_path: Path) -> None:
     assert "shapes" in refused(pictures, "--reference", "shape")
     assert "there are only 48" in refused(pictures, "--reference", "shapes", "--n", 49)
     assert "did you mean 'fid'" in refused(pictures, "--reference", "shapes", "--metrics", "fidd")
+    assert "--metrics ',' names nothing" in refused(pictures, "--reference", "shapes", "--metrics", ",")
     assert "papers" in refused(pictures, "--reference", "shapes", "--protocol", "paper")
     assert "already" in refused(pictures, "--reference", "shapes", "--protocol", "papers", "--extractor", "tiny")
     assert "--raw" in refused(pictures, "--reference", "shapes", "--raw")

@@ -19,6 +19,7 @@ from lightning_gen.cli import main
         (["--grid", ""], "is a folder: name a file"),
         (["--grid", "grid.png", "--seed", str(2**64)], "'--seed'"),  # would be the images of seed 0
         (["--grid", "grid.png", "--start", str(2**64)], "'--start'"),
+        (["--grid", "grid.png", "--start", str(2**64 - 1)], "a stream has 2^64 images"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -34,3 +35,10 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert said in done.stderr
     assert len(done.output.strip().splitlines()) == 1
     assert sorted(path.name for path in here.rglob("*")) == ["file", "folder"]
+
+
+def test_images_of_an_earlier_command_in_the_same_folder_are_told_of(tmp_path: Path) -> None:
+    run = checkpoint("dcgan", {"image_shape": (3, 32, 32), "latent_dim": 4, "width": 2}, tmp_path / "runs")
+    folder = str(tmp_path / "images")
+    said = [CliRunner().invoke(main, ["sample", run, "--n", n, "--out", folder]).output for n in ("3", "2")]
+    assert said == [f"3 images in {folder}\n", f"2 images in {folder} (other files there: 1)\n"]
