@@ -109,7 +109,7 @@ class SNGAN(GenerativeModule):
         "paper-64": {"image_shape": (3, 64, 64), "width": 64, "discriminator_width": 64},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 64,
+            "latent_dim": 16,
             "width": 32,
             "discriminator_width": 16,
             "lr": 1e-3,
@@ -122,7 +122,7 @@ class SNGAN(GenerativeModule):
         "paper": {"kimg": 16000, "data.batch_size": 64, "update.lr_decay": 1.0},
         "paper-48": {"kimg": 16000, "data.batch_size": 64, "update.lr_decay": 1.0},
         "paper-64": {"kimg": 32000, "data.batch_size": 64, "update.lr_decay": 1.0},
-        "quick": {"kimg": 120, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 300, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
     def __init__(
