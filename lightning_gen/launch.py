@@ -28,9 +28,10 @@ def is_first_process() -> bool:
 
 def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer, without loggers: they write. It starts no process before `fit`."""
+    chosen = _devices(values)
     try:
         made = pl.Trainer(
-            **_devices(values),
+            **chosen,
             max_epochs=-1,
             max_steps=steps(values, data),
             default_root_dir=out,
@@ -55,6 +56,9 @@ def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl
     if made.precision == "64-true":
         # samples, noise and what the losses are computed in would stay float32, and most networks take no mixture
         raise UserError("--trainer.precision 64-true: losses, noise and samples are float32 here: 32-true")
+    if made.precision == "bf16-mixed" and str(chosen["precision"]) in ("16", "16-mixed"):
+        # Lightning takes bf16 in its place, and the run would say that it was the other
+        raise UserError("--trainer.precision 16-mixed is for GPUs: bf16-mixed is a CPU's")
     _refuse_other_processes(values, made)
     if data.batch_size % made.world_size:
         raise UserError(f"--data.batch_size {data.batch_size} cannot be divided among {made.world_size} processes")
@@ -131,6 +135,8 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - read as a verb: `with quie
         warnings.filterwarnings("ignore", message=".*overridden `on_after_batch_transfer`.*")
         # torch's, inside Lightning's own tree utilities
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+        # refused by `trainer`
+        warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")
         # torch's compiler, looking at what it was handed
         warnings.filterwarnings("ignore", message=".*The .grad attribute of a Tensor that is not a leaf.*")
         # one step a log record is ours to choose

@@ -402,6 +402,11 @@ def test_weights_of_double_precision_are_refused(name: str) -> None:
     assert said == "--trainer.precision 64-true: losses, noise and samples are float32 here: 32-true"
 
 
+def test_float16_is_refused_on_a_cpu_which_would_take_bfloat16_in_its_place() -> None:
+    said = fit("--model", "dcgan", "--trainer.accelerator", "cpu", "--trainer.precision", "16-mixed")
+    assert said == "--trainer.precision 16-mixed is for GPUs: bf16-mixed is a CPU's"
+
+
 def test_a_strategy_that_cannot_average_one_optimizer_at_a_time_is_refused() -> None:
     several = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     said = fit("--model", "dcgan", *several)
