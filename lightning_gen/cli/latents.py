@@ -109,7 +109,8 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
         source_class = registry.load(named, "data")
         known = inspect.signature(source_class).parameters
         settings = {"resolution": side, "channels": channels}
-        source = registry.make(named, "data", **{key: value for key, value in settings.items() if key in known})
+        with said_as({", or name the folder that holds it with --data.root": ""}):  # of `fit` alone
+            source = registry.make(named, "data", **{key: value for key, value in settings.items() if key in known})
     elif path.is_file() and pictures.is_image(path.name):
         return {"image": picture(named, model)}
     elif archive.is_there(named):

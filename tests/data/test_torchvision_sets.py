@@ -15,7 +15,7 @@ import torch
 from torchvision import datasets
 
 from lightning_gen import scoring
-from lightning_gen.cli import listing
+from lightning_gen.cli import latents, listing
 from lightning_gen.data.torchvision_sets import CIFAR10, MNIST, FashionMNIST
 from lightning_gen.errors import UserError
 
@@ -164,7 +164,7 @@ def test_an_archive_is_no_folder_of_the_set_and_the_way_to_read_it_is_named(tmp_
     ]
 
 
-def test_a_reference_that_is_not_there_advises_no_option_that_evaluate_lacks(
+def test_a_set_that_is_not_there_advises_no_option_that_the_verb_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LGEN_CACHE", str(tmp_path))
@@ -172,3 +172,5 @@ def test_a_reference_that_is_not_there_advises_no_option_that_evaluate_lacks(
     subject = SimpleNamespace(kind="image", image_shape=(1, 32, 32), run=None)
     with pytest.raises(UserError, match=r"\nput MNIST/raw.* into .*torchvision$"):
         scoring.reference_of(subject, "mnist", None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"\nput MNIST/raw.* into .*torchvision$"):
+        latents.pixels("mnist", subject)  # type: ignore[arg-type]
