@@ -28,10 +28,9 @@ def is_first_process() -> bool:
 
 def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer, without loggers: they write. It starts no process before `fit`."""
-    chosen = _devices(values)
     try:
         made = pl.Trainer(
-            **chosen,
+            **_devices(values),
             max_epochs=-1,
             max_steps=steps(values, data),
             default_root_dir=out,
@@ -56,7 +55,7 @@ def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl
     if made.precision == "64-true":
         # samples, noise and what the losses are computed in would stay float32, and most networks take no mixture
         raise UserError("--trainer.precision 64-true: losses, noise and samples are float32 here: 32-true")
-    if made.precision == "bf16-mixed" and str(chosen["precision"]) in ("16", "16-mixed"):
+    if made.precision == "bf16-mixed" and str(values["trainer"]["precision"]) in ("16", "16-mixed"):
         # Lightning takes bf16 in its place, and the run would say that it was the other
         raise UserError("--trainer.precision 16-mixed is for GPUs: bf16-mixed is a CPU's")
     _refuse_other_processes(values, made)

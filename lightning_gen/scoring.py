@@ -180,8 +180,7 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     if registered:
         channels, _, side = subject.image_shape
         wanted = {"resolution": side, "channels": channels, **({"split": split} if split else {})}
-        with said_as({", or name the folder that holds it with --reference: root": ""}):  # there is no such option
-            return _made(named, wanted)
+        return _made(named, wanted)
     if not archive.is_there(named):
         similar = nearest(named, registry.names("data"))
         raise UserError(f"--reference {named}: no data source{similar}, and no such folder or archive")
@@ -200,13 +199,19 @@ def _data_of(run: Path, split: str | None) -> tuple[Source, list[str]]:
 
 
 def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
-    source_class = registry.load(name, "data")
-    known = inspect.signature(source_class).parameters
-    if "split" in settings and "split" not in known:
+    if "split" in settings and "split" not in inspect.signature(registry.load(name, "data")).parameters:
         raise UserError(f"--split {settings['split']}: the data {name} has no splits")
     with said_as({"--data.split": "--split", "--data.": "--reference: "}):
-        source: Source = registry.make(name, "data", **{k: value for k, value in settings.items() if k in known})
+        source = registered_source(name, settings)
     return source, list(getattr(source, "notes", []))
+
+
+def registered_source(name: str, settings: dict[str, Any]) -> Source:
+    """The data source, with those of the settings that it has, for a verb that takes its name and no `--data.root`."""
+    known = inspect.signature(registry.load(name, "data")).parameters
+    with said_as({", or name the folder that holds it with --data.root": ""}):
+        source: Source = registry.make(name, "data", **{k: value for k, value in settings.items() if k in known})
+    return source
 
 
 def extractors(

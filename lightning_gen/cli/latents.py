@@ -95,22 +95,16 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     Raises:
         UserError: nothing of that name, or nothing that the model's size fits.
     """
-    import inspect
-
     import numpy as np
 
-    from lightning_gen import registry
+    from lightning_gen import registry, scoring
     from lightning_gen.data import archive, pictures
     from lightning_gen.errors import UserError, nearest, said_as
 
     channels, _, side = model.image_shape
     path = Path(named)
     if named in registry.names("data"):
-        source_class = registry.load(named, "data")
-        known = inspect.signature(source_class).parameters
-        settings = {"resolution": side, "channels": channels}
-        with said_as({", or name the folder that holds it with --data.root": ""}):  # of `fit` alone
-            source = registry.make(named, "data", **{key: value for key, value in settings.items() if key in known})
+        source = scoring.registered_source(named, {"resolution": side, "channels": channels})
     elif path.is_file() and pictures.is_image(path.name):
         return {"image": picture(named, model)}
     elif archive.is_there(named):
