@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightning_gen.cli import latents, options
+from lightning_gen.cli import latents, options, output
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,15 +79,15 @@ def command(
     for draw in range(draws):
         sample = model.sample(len(pixels), seed=seed, start=draw * len(pixels), condition=condition)
         completions.append(torch.where(known, pixels, images.to_uint8(sample).cpu()))
-    click.echo(f"{len(pixels)} images, {draws} completions each")
+    click.echo(f"{output.counted(len(pixels))}, {draws} completions each")
     if png is not None:
         grey = torch.full_like(pixels, 128)
         rows = torch.stack([pixels, torch.where(known, pixels, grey), *completions], dim=1).flatten(0, 1)
-        latents.write(images.enlarge(images.grid(rows, columns=2 + draws)), png, images.save_png)
+        output.write(images.enlarge(images.grid(rows, columns=2 + draws)), png, images.save_png)
     if out is not None:
         for draw, completed in enumerate(completions):
             for i, image in enumerate(completed):
-                latents.attempt(image, str(Path(out) / f"{i:06d}-{draw}.png"), images.save_png)
+                output.attempt(image, str(Path(out) / f"{i:06d}-{draw}.png"), images.save_png)
         click.echo(out)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lightning_gen.cli import latents, options
+from lightning_gen.cli import latents, options, output
 
 
 @click.command("decode")
@@ -61,8 +61,6 @@ def command(run: str, file: str, out: str | None, grid: str | None, label: int |
                 raise UserError(f"{file}: {shape} of {found.dtype} are no latents of {name}") from reason
     pixels = torch.cat(made)
     if out is not None:
-        for i, image in enumerate(pixels):
-            latents.attempt(image, str(Path(out) / f"{i:06d}"), lambda image, path: images.save(image, path, kind))
-        click.echo(f"{len(pixels)} images in {out}")
+        output.write_folder(pixels, out, kind)
     if grid is not None:
-        latents.write(images.enlarge(images.sheet(pixels, kind)), grid, images.save_png)
+        output.write(images.enlarge(images.sheet(pixels, kind)), grid, images.save_png)

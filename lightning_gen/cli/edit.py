@@ -6,7 +6,7 @@ import math
 
 import click
 
-from lightning_gen.cli import latents, options
+from lightning_gen.cli import latents, options, output
 
 
 @click.command("edit")
@@ -44,4 +44,4 @@ def command(run: str, named: str, having: str, lacking: str, amounts: str, n: in
     drawn = (images.to_uint8(latent.images_of(model, codes + amount * way)).cpu() for amount in columns)
     made = [images.shown(part, latents.kind(model)) for part in drawn]
     rows = torch.stack([images.shown(pixels, latents.kind(model)), *made], dim=1).flatten(0, 1)
-    latents.write(images.enlarge(images.grid(rows, columns=1 + len(columns))), png, images.save_png)
+    output.write(images.enlarge(images.grid(rows, columns=1 + len(columns))), png, images.save_png)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lightning_gen.cli import latents, options
+from lightning_gen.cli import latents, options, output
 
 
 @click.command("encode")
@@ -40,10 +40,10 @@ def command(run: str, named: str, n: int | None, out: str | None, plot: str | No
     found = torch.cat([latent.latents_of(model, images.from_uint8(part)).cpu() for part in batch["image"].split(64)])
     if plot is not None and (not found.is_floating_point() or found[0].numel() < 2 or len(found) < 3):
         raise UserError(f"--plot: needs three images at least, and latents with directions; those of {name} are codes")
-    click.echo(f"{len(found)} images to {' x '.join(map(str, found.shape[1:]))} {str(found.dtype)[6:]} each")
+    click.echo(f"{output.counted(len(found))} to {' x '.join(map(str, found.shape[1:]))} {str(found.dtype)[6:]} each")
     if out is not None:
         arrays = {"latents": found.numpy()} | ({"label": batch["label"].numpy()} if "label" in batch else {})
-        latents.write(arrays, out, latents.write_arrays)
+        output.write(arrays, out, output.write_arrays)
     if plot is not None:
         if chart == "umap":
             places = _umap()(n_neighbors=min(15, len(found) - 1), random_state=0, n_jobs=1).fit_transform(
@@ -54,7 +54,7 @@ def command(run: str, named: str, n: int | None, out: str | None, plot: str | No
             places, share = latent.principal(found.flatten(1))
             click.echo(f"two principal components hold {share.sum():.1%} of the variance")
             titles = [f"first component, {share[0]:.1%} of the variance", f"second component, {share[1]:.1%}"]
-        latents.write((places, titles, batch.get("label")), plot, _plot)
+        output.write((places, titles, batch.get("label")), plot, _plot)
 
 
 def _umap() -> Any:

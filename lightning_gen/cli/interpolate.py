@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lightning_gen.cli import latents, options
+from lightning_gen.cli import latents, options, output
 
 
 @click.command("interpolate")
@@ -43,7 +43,7 @@ def command(
     if png is None and gif is None and mp4 is None:
         raise UserError("where to? --png FILE for a strip, --gif or --mp4 FILE for an animation")
     if mp4 is not None:
-        latents.film_encoder()
+        output.film_encoder()
     try:
         places = [int(word) for word in between.split(",")]
     except ValueError:
@@ -69,8 +69,8 @@ def command(
     frames = images.shown(made, latents.kind(model))
     if png is not None:
         rows = [frames[first : first + steps + 1] for first in range(0, len(frames) - 1, steps)]
-        latents.write(images.enlarge(images.grid(torch.cat(rows), columns=steps + 1)), png, images.save_png)
+        output.write(images.enlarge(images.grid(torch.cat(rows), columns=steps + 1)), png, images.save_png)
     if gif is not None:
-        latents.write(frames, gif, latents.write_gif)
+        output.write(frames, gif, output.write_gif)
     if mp4 is not None:
-        latents.write(frames, mp4, latents.write_mp4)
+        output.write(frames, mp4, output.write_mp4)

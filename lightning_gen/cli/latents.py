@@ -1,4 +1,4 @@
-"""What the verbs about latent spaces share: which model, which images, where to write."""
+"""What the verbs about latent spaces share: which model, which images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightning_gen.cli import options
+from lightning_gen.cli import options, output
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,6 @@ given: Any = click.option(
 few: Any = click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
 seed: Any = click.option("--seed", type=options.NUMBER, default=0, show_default=True, help="Names the stream.")
 label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
-KINDS = {"volume": "volumes", "points": "points"}
 device: Any = click.option(
     "--device", type=options.DEVICE, default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1."
 )
@@ -78,7 +77,7 @@ def picture(path: str, model: GenerativeModule) -> Tensor:
 
     file = Path(path)
     if kind(model) != "image":
-        raise UserError(f"{path}: the model makes {KINDS[kind(model)]}, not pictures")
+        raise UserError(f"{path}: the model makes {output.plural(kind(model))}, not pictures")
     if not file.is_file():
         raise UserError(f"there is no image {path}")
     channels, _, side = model.image_shape
@@ -117,81 +116,3 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
         ours, theirs = (" x ".join(map(str, shape)) for shape in (model.image_shape, source.image_shape))
         raise UserError(f"{named} has images of {theirs}, and the model knows {ours}")
     return source.read(np.arange(min(n or len(source), len(source))))
-
-
-def write(content: Any, path: str, how: Any) -> None:
-    """`attempt`, and say which file there is now."""
-    attempt(content, path, how)
-    click.echo(path)
-
-
-def attempt(content: Any, path: str, how: Any) -> None:
-    """Call `how(content, PATH)`.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    from lightning_gen.errors import UserError
-
-    try:
-        how(content, Path(path))
-    except OSError as reason:
-        raise UserError(f"cannot write {reason.filename or path}: {reason.strerror}") from reason
-
-
-def write_arrays(arrays: dict[str, Any], path: Path) -> None:
-    """An .npz of plain arrays, whole or not at all."""
-    import numpy as np
-
-    from lightning_gen import files
-
-    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def write_gif(frames: Tensor, path: Path) -> None:
-    """Frames (N, C, H, W) uint8 as an endless animation there and back, enlarged to be looked at."""
-    from PIL import Image
-
-    from lightning_gen import files
-
-    shown = [Image.fromarray(frame) for frame in _there_and_back(frames)]
-    with files.replacing(path) as unfinished:
-        shown[0].save(unfinished, format="gif", save_all=True, append_images=shown[1:], duration=80, loop=0)
-
-
-def film_encoder() -> Any:
-    """The package that writes films.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    from lightning_gen.errors import UserError
-
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise UserError("--mp4 needs an encoder: pip install 'lightning-gen[video]' (--gif needs none)") from None
-    return imageio_ffmpeg
-
-
-def write_mp4(frames: Tensor, path: Path) -> None:
-    """Frames as `write_gif` shows them, once there and back, as H.264."""
-    from lightning_gen import files
-
-    shown = _there_and_back(frames.expand(-1, 3, -1, -1))
-    height, width, _ = shown[0].shape
-    with files.replacing(path) as unfinished:
-        film = film_encoder().write_frames(str(unfinished), (width, height), fps=12.5, macro_block_size=2)
-        film.send(None)
-        for frame in shown:
-            film.send(frame)
-        film.close()
-
-
-def _there_and_back(frames: Tensor) -> list[Any]:
-    """Pictures (H, W, 3) or (H, W), enlarged."""
-    from lightning_gen import images
-
-    large = [images.enlarge(frame, 128).permute(1, 2, 0).squeeze(2).contiguous().cpu().numpy() for frame in frames]
-    return [*large, *large[-2:0:-1]]

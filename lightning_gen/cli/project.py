@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lightning_gen.cli import latents, options
+from lightning_gen.cli import latents, options, output
 
 
 @click.command("project")
@@ -57,9 +57,9 @@ def command(
     found, _ = latent.project(model, targets, steps=steps, lr=lr, seed=seed, label=label)
     made = images.to_uint8(latent.images_of(model, found, label, seed)).cpu()
     psnr = f", PSNR {paired.psnr(made, pixels):.2f} decibels" if kind == "image" else ""
-    click.echo(f"{len(pixels)} {latents.KINDS.get(kind, 'images')}{psnr} after {steps} steps")
+    click.echo(f"{output.counted(len(pixels), kind)}{psnr} after {steps} steps")
     if png is not None:
         both = images.shown(torch.cat([pixels, made]), kind)
-        latents.write(images.enlarge(images.grid(both, columns=len(pixels))), png, images.save_png)
+        output.write(images.enlarge(images.grid(both, columns=len(pixels))), png, images.save_png)
     if out is not None:
-        latents.write({"latents": found.cpu().numpy()}, out, latents.write_arrays)
+        output.write({"latents": found.cpu().numpy()}, out, output.write_arrays)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lightning_gen.cli import options
+from lightning_gen.cli import options, output
 
 
 @click.command("sample")
@@ -84,14 +84,7 @@ def command(
         sample = model.sample(count, seed=seed, start=start + first, condition=condition or None, **asked)
         drawn.append(images.as_stored(sample, kind).cpu())
     pixels = torch.cat(drawn)
-    try:
-        if out is not None:
-            for i, image in enumerate(pixels):
-                images.save(image, Path(out) / f"{start + i:06d}", kind)
-            others = sum(1 for _ in Path(out).iterdir()) - n  # of an earlier, larger --n: `evaluate` would count them
-            click.echo(f"{n} images in {out}" + (f" (other files there: {others})" if others else ""))
-        if grid is not None:
-            images.save_png(images.enlarge(images.sheet(pixels, kind)), Path(grid))
-            click.echo(f"{grid}")
-    except OSError as reason:
-        raise UserError(f"cannot write {reason.filename}: {reason.strerror}") from reason
+    if out is not None:
+        output.write_folder(pixels, out, kind, first=start)
+    if grid is not None:
+        output.write(images.enlarge(images.sheet(pixels, kind)), grid, images.save_png)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lightning_gen.cli import latents, options
+from lightning_gen.cli import latents, options, output
 
 
 @click.command("traverse")
@@ -60,4 +60,4 @@ def command(
     rows = latent.traverse(model, at, chosen, steps, reach)
     made = images.to_uint8(latent.images_of(model, rows.flatten(0, 1), label, seed)).cpu()
     frames = images.shown(made, latents.kind(model))
-    latents.write(images.enlarge(images.grid(frames, columns=steps)), png, images.save_png)
+    output.write(images.enlarge(images.grid(frames, columns=steps)), png, images.save_png)

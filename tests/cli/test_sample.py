@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from untrained import checkpoint
@@ -39,6 +40,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 
 def test_images_of_an_earlier_command_in_the_same_folder_are_told_of(tmp_path: Path) -> None:
     run = checkpoint("dcgan", {"image_shape": (3, 32, 32), "latent_dim": 4, "width": 2}, tmp_path / "runs")
-    folder = str(tmp_path / "images")
-    said = [CliRunner().invoke(main, ["sample", run, "--n", n, "--out", folder]).output for n in ("3", "2")]
-    assert said == [f"3 images in {folder}\n", f"2 images in {folder} (other files there: 1)\n"]
+    folder, latents = str(tmp_path / "images"), str(tmp_path / "latents.npz")
+    np.savez(latents, latents=np.zeros((1, 4), np.float32))
+    commands = [["sample", run, "--n", "3"], ["sample", run, "--n", "2"], ["decode", run, latents]]
+    said = [CliRunner().invoke(main, [*command, "--out", folder]).output for command in commands]
+    assert said == [
+        f"3 images in {folder}\n",
+        f"2 images in {folder} (other files there: 1)\n",
+        f"1 image in {folder} (other files there: 2)\n",
+    ]
