@@ -69,7 +69,8 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as reason:  # a damaged zip raises half a dozen different types
         others = sorted(p.name for p in path.parent.glob("*.ckpt") if p.name != path.name and p.name[0] != ".")
-        advice = f"\nbeside it there is {' and '.join(others)}" if others else ""
+        shown = [*others[:4], f"{len(others) - 4} more"] if len(others) > 5 else others
+        advice = f"\nbeside it there is {' and '.join(shown)}" if others else ""
         # torch's own words would advise to load the file as code
         raise UserError(f"the checkpoint {path} is damaged or not a checkpoint{advice}") from reason
     if not isinstance(content, dict) or ORIGIN not in content:

@@ -264,6 +264,13 @@ def test_a_truncated_checkpoint_is_refused_by_name(run: Path) -> None:
         assert said.endswith("beside it there is healthy.ckpt")
 
 
+def test_a_damaged_file_among_many_names_a_few_of_them() -> None:
+    for name in "abcdefgh":
+        Path(f"{name}.ckpt").write_bytes(b"no checkpoint")
+    said = mistake("sample", "a.ckpt", "--grid", "x.png")
+    assert said.endswith("beside it there is b.ckpt and c.ckpt and d.ckpt and e.ckpt and 3 more")
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
