@@ -193,3 +193,19 @@ def test_a_cast_is_made_once_in_a_block_and_forgotten_after_it() -> None:
         assert float((x @ weight).sum().detach()) == 32
         assert not torch.is_autocast_cache_enabled()
     assert weight.grad is not None
+
+
+def test_all_that_a_network_computes_is_in_the_layout_of_its_weights_whatever_the_images_are_in() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.LeakyReLU(), nn.Conv2d(8, 4, 3))
+
+    model, images, seen = Model(), torch.randn(2, 3, 8, 8), []
+    plain = model.network(images)
+    execution.channels_last(model)
+    for layer in model.network:
+        layer.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    torch.testing.assert_close(model.network(images), plain)
+    assert len(seen) == 3
+    assert all(maps.is_contiguous(memory_format=torch.channels_last) for maps in seen)
