@@ -179,6 +179,15 @@ def test_fading_in_begins_where_the_smaller_network_was(norm: Literal["pixel", "
     )
 
 
+def test_progan_judges_batches_that_are_joined_as_each_by_itself() -> None:
+    model = ProGAN(image_shape=(3, 8, 8), latent_dim=4, width=4)
+    real, fake = torch.randn(6, 3, 8, 8), torch.randn(6, 3, 8, 8)  # groups of 4 and of 2 images
+    both = model.discriminator(torch.cat([real, fake]), 1, 0.5, batches=2)
+    apart = torch.cat([model.discriminator(images, 1, 0.5) for images in (real, fake)])
+    torch.testing.assert_close(both, apart)
+    assert not torch.allclose(model.discriminator(torch.cat([real, fake]), 1, 0.5), apart)
+
+
 @pytest.mark.parametrize("loss", ["wasserstein", "non-saturating"])
 def test_a_lazy_penalty_of_progan_is_due_every_so_many_updates_and_counts_for_all_of_them(
     loss: Literal["wasserstein", "non-saturating"], monkeypatch: pytest.MonkeyPatch

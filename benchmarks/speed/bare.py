@@ -157,9 +157,12 @@ class DCGAN(Game):
     def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
         weight = self.penalty()
         real.requires_grad_(weight > 0)
-        logits_real, logits_fake = self.judged(real), self.judged(fake)
+        logits_real, logits_fake = self.judged_both(real, fake)
         loss = losses.minimax_d(logits_real, logits_fake)
         return loss + weight * losses.zero_centred_penalty(logits_real, real) if weight > 0 else loss
+
+    def judged_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        return self.judged(real), self.judged(fake)
 
     def penalty(self) -> float:
         """The weight of R1 in this update."""
@@ -200,6 +203,12 @@ class ProGAN(DCGAN):
 
     def judged(self, images: Tensor) -> Tensor:
         return self.discriminator(images, *self.at)
+
+    def judged_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        if real.requires_grad:
+            return super().judged_both(real, fake)
+        logits_real, logits_fake = self.discriminator(torch.cat([real, fake]), *self.at, batches=2).chunk(2)
+        return logits_real, logits_fake
 
     def penalty(self) -> float:
         every, now = self.settings.penalty_every, self.updates

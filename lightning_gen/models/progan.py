@@ -141,15 +141,17 @@ class Discriminator(nn.Module):
         self.dense = EqualizedLinear(widths[0] * 16, widths[0])
         self.value = EqualizedLinear(widths[0], 1, gain=1.0)
 
-    def forward(self, images: Tensor, stage: int, alpha: float) -> Tensor:
-        """The mirror image of the generator, fade-in included."""
+    def forward(self, images: Tensor, stage: int, alpha: float, batches: int = 1) -> Tensor:
+        """The mirror image of the generator, fade-in included. Of several batches, joined, each one's deviation is of
+        its own images."""
         x = F.leaky_relu(self.from_rgb[stage](images), 0.2)
         for depth in range(stage, 0, -1):
             x = self.blocks[depth - 1](x)
             if depth == stage and alpha < 1:
                 coarse = F.leaky_relu(self.from_rgb[stage - 1](F.avg_pool2d(images, 2)), 0.2)
                 x = torch.lerp(coarse, x, alpha)
-        x = F.leaky_relu(self.last(minibatch_stddev(x)), 0.2)
+        x = torch.cat([minibatch_stddev(batch) for batch in x.chunk(batches)])
+        x = F.leaky_relu(self.last(x), 0.2)
         x = F.leaky_relu(self.dense(x.flatten(1)), 0.2)
         return self.value(x).squeeze(1)
 
@@ -196,7 +198,7 @@ class ProGAN(GenerativeModule):
             "norm": "batch",
             "loss": "non-saturating",
             "penalty": 1.0,
-            "penalty_every": 4,
+            "penalty_every": 8,
             "fade_kimg": 2.0,
             "stable_kimg": 2.0,
             "ema_halflife_kimg": 4.0,
@@ -259,8 +261,12 @@ class ProGAN(GenerativeModule):
                     shrunk = self.shrink(real, stage, alpha).requires_grad_(weight > 0 and not wasserstein)
                     real = self.augmented(shrunk)
                     fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim), stage, alpha))
-                    logits_real = self.discriminator(real, stage, alpha)
-                    logits_fake = self.discriminator(fake, stage, alpha)
+                    if real.requires_grad:  # R1 differentiates this pass twice
+                        logits_real = self.discriminator(real, stage, alpha)
+                        logits_fake = self.discriminator(fake, stage, alpha)
+                    else:  # one pass over both takes less time than two
+                        both = self.discriminator(torch.cat([real, fake]), stage, alpha, batches=2)
+                        logits_real, logits_fake = both.chunk(2)
                     if wasserstein:
                         loss_d = wasserstein_d(logits_real, logits_fake) + self.hparams.drift * drift(logits_real)
                     else:
