@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -269,9 +269,24 @@ def _explicit(parser: ArgumentParser, arguments: Sequence[str], config: str | No
 def _namespace(parser: ArgumentParser, arguments: Sequence[str], config: str | None, defaults: bool) -> Namespace:
     first = ["--config", config] if config else []
     try:
-        return parser.parse_args([*first, *arguments], defaults=defaults)
+        return parser.parse_args([*first, *_lists_in_brackets(parser, arguments)], defaults=defaults)
     except ArgumentError as reason:
         raise UserError(_in_the_users_words(str(reason), parser)) from reason
+
+
+def _lists_in_brackets(parser: ArgumentParser, arguments: Sequence[str]) -> Iterator[str]:
+    """`--metrics.names fid,modes`, as the verbs take lists, is `--metrics.names [fid,modes]` to jsonargparse."""
+    lists = {
+        option
+        for option, action in parser._option_string_actions.items()
+        if get_origin(getattr(action, "_typehint", None)) in (list, tuple)
+    }
+    before = ""
+    for word in arguments:
+        option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        bare = option in lists and value and value[0] not in "[("
+        yield (f"{option}=[{value}]" if equals else f"[{value}]") if bare else word
+        before = word
 
 
 def _in_the_users_words(message: str, parser: ArgumentParser) -> str:

@@ -46,6 +46,19 @@ class Weighed(DCGAN):
 """
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--metrics.names", "fid,modes", "--model.betas", "0,0.9"],
+        ["--metrics.names=fid,modes", "--model.betas=0,0.9"],
+        ["--metrics.names", "[fid,modes]", "--model.betas=[0, 0.9]"],
+    ],
+)
+def test_a_list_needs_no_brackets(words: list[str]) -> None:
+    values = settings.resolve(words, model="dcgan", preset="quick").values
+    assert (values["metrics"]["names"], values["model"]["betas"]) == (["fid", "modes"], [0.0, 0.9])
+
+
 def test_a_setting_that_is_a_dictionary_comes_back_in_a_resumed_run(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
     words = ["--model.weights_of", "{adversarial: 1, feature: 0.5}"]

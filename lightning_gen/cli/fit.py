@@ -30,9 +30,20 @@ from lightning_gen.cli import options
 @click.option("--config", metavar="FILE", help="Settings as YAML; a run's run.yaml is one.")
 @click.option("--out", metavar="DIR", help="The run directory; runs/MODEL-DATA-N by default.")
 @click.option("--resume", metavar="RUN", help="Go on exactly where this run was, also after a crash.")
-@click.option("--logger", multiple=True, metavar="NAME", help="tensorboard (default), csv, wandb or none; repeatable.")
 @click.option(
-    "--callback", "callbacks", multiple=True, metavar="NAME", help="A registered callback to add; repeatable."
+    "--logger",
+    multiple=True,
+    callback=options.several,
+    metavar="NAME,…",
+    help="tensorboard (default), csv, wandb or none.",
+)
+@click.option(
+    "--callback",
+    "callbacks",
+    multiple=True,
+    callback=options.several,
+    metavar="NAME,…",
+    help="Registered callbacks to add.",
 )
 @options.plugin
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but what goes wrong.")

@@ -73,6 +73,11 @@ def words(option: str, listed: str | None) -> list[str]:
     return found
 
 
+def several(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """For an option that can be given more than once: each may list `words`."""
+    return tuple(word for listed in values for word in words(option.opts[0], listed))
+
+
 def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """A number that images can be made from: of NaN they would look like those of a model that has diverged.
 
