@@ -8,7 +8,7 @@ through them and does not learn to draw them. Every random number comes from `ra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -40,6 +40,11 @@ class Augment(Protocol):
         """`sign` is the mean sign of D on real images in the latest step, which saw `images` of them."""
 
 
+Part = Literal["color", "translation", "cutout"]
+"""Of DiffAugment, as its published code calls them."""
+PARTS: tuple[Part, ...] = ("color", "translation", "cutout")
+
+
 @dataclass(frozen=True)
 class AugmentOptions:
     """What the discriminator sees images through.
@@ -47,6 +52,7 @@ class AugmentOptions:
     Args:
         kind: ``none``; ``diffaugment`` (Zhao et al. 2020: colour, translation, cutout); ``ada`` (Karras et al. 2020:
             a longer list, applied with a probability that follows the discriminator's overfitting).
+        policy: For diffaugment, what of it is done. Its paper has ``translation`` and ``cutout`` alone on CIFAR-10.
         target: For ada, the mean sign of D on real images that is aimed at.
         speed_kimg: For ada, thousands of images over which the probability can go from 0 to 1; ``inf`` keeps it at
             `start`, as a critic needs whose sign means nothing (Wasserstein, relativistic).
@@ -54,6 +60,7 @@ class AugmentOptions:
     """
 
     kind: Literal["none", "diffaugment", "ada"] = "none"
+    policy: tuple[Part, ...] = PARTS
     target: ClosedUnitInterval = 0.6
     speed_kimg: PositiveFloat = 500.0
     start: ClosedUnitInterval = 0.0
@@ -63,10 +70,12 @@ class AugmentOptions:
 
         Raises:
             UserError: the model has one loss, so no discriminator that would see augmented images, or makes points,
-                which cutout would leave nothing of.
+                which cutout would leave nothing of; a policy of nothing.
         """
         if self.kind == "none":
             return
+        if self.kind == "diffaugment" and not self.policy:
+            raise UserError("--augment.policy names nothing: --augment.kind none")
         if model.automatic_optimization:
             raise UserError(f"{type(model).__name__} has no discriminator to augment images for: --augment.kind none")
         if tuple(model.image_shape[1:]) == (1, 1):
@@ -75,7 +84,7 @@ class AugmentOptions:
     def make(self) -> Augment | None:
         """The augmentation, None for ``none``."""
         if self.kind == "diffaugment":
-            return DiffAugment()
+            return DiffAugment(self.policy)
         return ADA(self.target, self.speed_kimg, self.start) if self.kind == "ada" else None
 
 
@@ -85,23 +94,31 @@ class DiffAugment:
     Zhao et al. 2020, Differentiable Augmentation for Data-Efficient GAN Training, https://arxiv.org/abs/2006.10738,
     with the ranges of its section 4 ("Color + Translation + Cutout"). What moves in from outside, and what is cut out,
     is 0, the middle grey. At `strength` 1 the ranges are the paper's; a smaller one shrinks all of them, 0 to nothing.
+
+    Args:
+        policy: Which of the three; brightness, saturation and contrast are the colour.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Sequence[Part] = PARTS) -> None:
+        self.policy = policy
         self.strength = 1.0
 
     def __call__(self, images: Tensor, rand: Rand) -> Tensor:
         """As `Augment`; seven random numbers an image."""
         height, width = images.shape[-2:]
         u = rand(len(images), 7)
-        bright, saturated, contrast = (self.strength * (u[:, :3] - 0.5)).view(-1, 3, 1, 1, 1).unbind(1)
         with torch.autocast(images.device.type, enabled=False):
-            x = images.float() + bright
-            x = torch.lerp(x.mean(1, keepdim=True), x, 1 + 2 * saturated)
-            x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, 1 + contrast)
-            x = moved(x, self._steps(u[:, 3], height), self._steps(u[:, 4], width))
-            rows, columns = self._hole(u[:, 5], height), self._hole(u[:, 6], width)
-            x = x * ~(rows.view(-1, 1, height, 1) & columns.view(-1, 1, 1, width))
+            x = images.float()
+            if "color" in self.policy:
+                bright, saturated, contrast = (self.strength * (u[:, :3] - 0.5)).view(-1, 3, 1, 1, 1).unbind(1)
+                x = x + bright
+                x = torch.lerp(x.mean(1, keepdim=True), x, 1 + 2 * saturated)
+                x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, 1 + contrast)
+            if "translation" in self.policy:
+                x = moved(x, self._steps(u[:, 3], height), self._steps(u[:, 4], width))
+            if "cutout" in self.policy:
+                rows, columns = self._hole(u[:, 5], height), self._hole(u[:, 6], width)
+                x = x * ~(rows.view(-1, 1, height, 1) & columns.view(-1, 1, 1, width))
         return x.to(images.dtype)
 
     def _steps(self, u: Tensor, size: int) -> Tensor:

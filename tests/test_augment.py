@@ -72,6 +72,18 @@ def test_strength_0_is_the_identity_and_strength_1_is_not(kind: str, shape: tupl
     assert ((changed - images).abs().amax((1, 2, 3)) > 0.05).all()
 
 
+@pytest.mark.parametrize("part", augment.PARTS)
+def test_a_policy_of_diffaugment_does_its_parts_alone(part: augment.Part) -> None:
+    images = torch.rand(8, 3, 16, 16) * 0.5 + 0.25  # nowhere the grey that is moved and cut in
+    changed = DiffAugment([part])(images, noise(0))
+    apart = (changed - images).abs() > 1e-4
+    cut, grey = apart & (changed == 0), (changed == 0).any(1, keepdim=True).expand_as(images)
+    assert apart.any()
+    assert torch.equal(cut, apart) == (part == "cutout")
+    assert bool(grey.any()) == (part != "color")
+    assert torch.equal(DiffAugment([])(images, noise(0)), images)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_noise_gives_the_same_images_and_a_rank_sees_its_rows_of_them(kind: str) -> None:
     images, transform = torch.rand(8, 3, 16, 16), KINDS[kind]()

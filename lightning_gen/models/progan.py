@@ -198,15 +198,15 @@ class ProGAN(GenerativeModule):
             "norm": "batch",
             "loss": "non-saturating",
             "penalty": 1.0,
-            "penalty_every": 8,
-            "fade_kimg": 2.0,
-            "stable_kimg": 2.0,
+            "penalty_every": 4,
+            "fade_kimg": 6.0,
+            "stable_kimg": 6.0,
             "ema_halflife_kimg": 4.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 19000, "data.batch_size": 16},  # the budget is that of the first published code
-        "quick": {"kimg": 100, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 200, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
