@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from lightning_gen import twice
+
 
 def fast_precision(accelerator: str) -> str:
     """bf16 for the matrix products where the CPU has units for it (about twice as fast), else float32.
 
-    Weights, optimizers, losses, penalties and sampling stay in float32 either way.
+    Weights, optimizers, losses and sampling stay in float32 either way.
     """
     units: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16-mixed" if accelerator == "cpu" and units.get("amx_bf16") else "32-true"
@@ -87,13 +89,18 @@ def recompute(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
     """
     for block in model.modules():
         if isinstance(block, kinds) and not any(isinstance(module, _BatchNorm) for module in block.modules()):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=_both_times)
+
+
+def _both_times() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Around a block's first pass, which is inside of whatever is around it, and around the second, which is not."""
+    return nullcontext(), twice.Convolutions() if _twice.get() == "cpu" else nullcontext()
 
 
 def compile(network: nn.Module) -> None:
     """Compile the network for training, where it is differentiated once.
 
-    The compiler refuses double backward, so a call that may be inside a penalty is not compiled; nor is one without
+    The compiler refuses double backward, so what is `differentiated_twice` is not compiled; nor is a call without
     gradients, so that samples stay what they are. A network with batch norm is not compiled any more once it was inside
     a penalty: compiled calls write over the running statistics that the penalty's graph still holds.
     """
@@ -104,55 +111,41 @@ def compile(network: nn.Module) -> None:
     @wraps(plain)
     def forward(*inputs: Any, **options: Any) -> Any:
         nonlocal fast
-        penalised = _may_be_penalised(network, inputs, options)
-        if normalised and penalised:
+        if normalised and _twice.get():
             fast = plain
-        once = torch.is_grad_enabled() and not penalised and not _twice.get()
+        once = torch.is_grad_enabled() and not _twice.get()
         return (fast if once else plain)(*inputs, **options)
 
     network.forward = forward
 
 
-def penalise_in_float32(network: nn.Module) -> None:
-    """Let a network on the CPU leave autocast, see `whole_precision`, in calls that may be inside a penalty."""
-    network.forward = partial(_whole_where_penalised, network, network.forward)
+def follow_penalties(network: nn.Module, device_type: str) -> None:
+    """Let calls of the network that may be inside a penalty be `differentiated_twice`."""
+    network.forward = partial(_perhaps_twice, network, network.forward, device_type)
 
 
-def _whole_where_penalised(network: nn.Module, forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+def _perhaps_twice(
+    network: nn.Module, forward: Callable[..., Any], device_type: str, *inputs: Any, **options: Any
+) -> Any:
     if not _may_be_penalised(network, inputs, options):
         return forward(*inputs, **options)
-    with whole_precision("cpu"):
-        return forward(*map(_whole, inputs), **{name: _whole(value) for name, value in options.items()})
+    with differentiated_twice(device_type):
+        return forward(*inputs, **options)
 
 
-_twice: ContextVar[bool] = ContextVar("differentiated twice", default=False)
+_twice: ContextVar[str] = ContextVar("device of what is differentiated twice", default="")
 
 
 @contextmanager
 def differentiated_twice(device_type: str) -> Iterator[None]:
-    """Around a pass that a penalty differentiates twice without a sign of it in what networks are called with: nothing
-    in it is compiled, and on a CPU it is in float32."""
-    token = _twice.set(True)
+    """Around a pass that a penalty differentiates twice: nothing in it is compiled, and on a CPU its convolutions are
+    `twice.Convolutions`."""
+    token = _twice.set(device_type)
     try:
-        with whole_precision(device_type):
+        with twice.Convolutions() if device_type == "cpu" else nullcontext():
             yield
     finally:
         _twice.reset(token)
-
-
-def whole_precision(device_type: str) -> AbstractContextManager[Any]:
-    """On a CPU no autocast: what is to be differentiated twice is computed in float32.
-
-    The second derivative of a convolution takes convolutions with kernels as large as the image. On processors with AMX
-    oneDNN, which computes them for PyTorch, gets those wrong in bf16 where a batch is small (even and below 16): the
-    numbers have nothing to do with the right ones, and there is no warning. Seen in PyTorch 2.13 and 2.14.
-    """
-    return torch.autocast("cpu", enabled=False) if device_type == "cpu" else nullcontext()
-
-
-def _whole(value: Any) -> Any:
-    """As float32 where it is a tensor of half that precision."""
-    return value.float() if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def _may_be_penalised(network: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> bool:

@@ -361,8 +361,8 @@ class GenerativeModule(pl.LightningModule):
 
     def differentiated_twice(self) -> AbstractContextManager[Any]:
         """Around a pass that a penalty differentiates twice, where no network is called with an input that takes
-        gradients: nothing in it is compiled, and on a CPU it is in float32, as calls with such an input are by
-        themselves (`execution.whole_precision` says why)."""
+        gradients: nothing in it is compiled, and on a CPU convolutions have second derivatives that are fast and right
+        (`lightning_gen.twice`), as in calls with such an input by themselves."""
         return execution.differentiated_twice(self.device.type)
 
     def mean_over_ranks(self, value: Tensor) -> Tensor:
@@ -420,8 +420,8 @@ class GenerativeModule(pl.LightningModule):
             if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
                 if self.update_options.compile:
                     execution.compile(network)
-                if self.device.type == "cpu" and str(self.trainer.precision).endswith("-mixed"):
-                    execution.penalise_in_float32(network)
+                if self.update_options.compile or self.device.type == "cpu":
+                    execution.follow_penalties(network, self.device.type)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Noise is a function of (seed, images seen, rollbacks): nothing to store, and a resume is exact."""

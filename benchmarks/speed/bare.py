@@ -47,9 +47,9 @@ class BareLoop(ABC):
         # copies keep the memory format
         self.networks: dict[str, nn.Module] = {name: copy.deepcopy(getattr(model, name)) for name in self.trained}
         self.precision = {"32-true": None, "bf16-mixed": torch.bfloat16}[precision]
-        if self.precision and model.device.type == "cpu":  # no choice of ours: in bf16 penalties are wrong there
+        if model.device.type == "cpu":  # no choice of ours: in bf16 penalties are wrong there
             for network in self.networks.values():
-                execution.penalise_in_float32(network)
+                execution.follow_penalties(network, "cpu")
         self.settings = settings = model.hparams
         self.halflife = getattr(settings, "ema_halflife_kimg", 0.0) * 1000
         averaged = [name for name in self.trained if hasattr(model, f"{name}_ema")]
@@ -253,7 +253,7 @@ class StyleGAN2(BareLoop):
             loss_g = losses.non_saturating_g(self.discriminator(self.drawn(len(real), follow=True)))
         take(self.opt_g, loss_g)
         if settings.path_penalty > 0 and self.updates % settings.path_every == 0:
-            with self.autocast(), execution.whole_precision(self.device.type):
+            with self.autocast(), execution.differentiated_twice(self.device.type):
                 styles = self.styles((len(real) + 1) // 2)
                 images = self.generator(styles, self.layer_noise(len(styles)))
                 lengths = losses.path_lengths(images, styles, self.randn(*images.shape))
