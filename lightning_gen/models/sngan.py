@@ -111,7 +111,7 @@ class SNGAN(GenerativeModule):
             "image_shape": (3, 32, 32),
             "latent_dim": 16,
             "width": 32,
-            "discriminator_width": 16,
+            "discriminator_width": 32,
             "lr": 1e-3,
             "betas": (0.0, 0.99),
             "critic_steps": 1,
@@ -122,7 +122,7 @@ class SNGAN(GenerativeModule):
         "paper": {"kimg": 16000, "data.batch_size": 64, "update.lr_decay": 1.0},
         "paper-48": {"kimg": 16000, "data.batch_size": 64, "update.lr_decay": 1.0},
         "paper-64": {"kimg": 32000, "data.batch_size": 64, "update.lr_decay": 1.0},
-        "quick": {"kimg": 300, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 160, "data.batch_size": 8, "update.lr_decay": 0.5, "augment.kind": "diffaugment"},
     }
 
     def __init__(
