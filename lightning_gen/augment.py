@@ -52,7 +52,8 @@ class AugmentOptions:
     Args:
         kind: ``none``; ``diffaugment`` (Zhao et al. 2020: colour, translation, cutout); ``ada`` (Karras et al. 2020:
             a longer list, applied with a probability that follows the discriminator's overfitting).
-        policy: For diffaugment, what of it is done. Its paper has ``translation`` and ``cutout`` alone on CIFAR-10.
+        policy: For diffaugment, what of it is done. Its paper has ``translation`` and ``cutout`` for BigGAN on
+            CIFAR-10.
         target: For ada, the mean sign of D on real images that is aimed at.
         speed_kimg: For ada, thousands of images over which the probability can go from 0 to 1; ``inf`` keeps it at
             `start`, as a critic needs whose sign means nothing (Wasserstein, relativistic).

@@ -5,7 +5,7 @@ Of these only the precision moves the numbers by more than rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial, wraps
@@ -39,19 +39,29 @@ def channels_last(model: nn.Module) -> None:
     its weights are one, would else keep the images' own, and what meets it on the way back takes twenty times as long.
     """
     for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = _laid_out(tensor.data)
-    for network in model.children():
-        if any(parameter.ndim in LAYOUTS for parameter in network.parameters()):
-            network.register_forward_pre_hook(_lay_out)
+        tensor.data = _laid_out(tensor.data, LAYOUTS)
+    for network in networks(model):
+        # frames (B, K, C, H, W) are no volumes to a network that convolves images
+        kinds = {parameter.ndim for parameter in network.parameters()} & LAYOUTS.keys()
+        network.register_forward_pre_hook(partial(_lay_out, kinds))
 
 
-def _lay_out(network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(map(_laid_out, inputs))
+def _lay_out(kinds: Collection[int], network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_laid_out(value, kinds) for value in inputs)
 
 
-def _laid_out(value: Any) -> Any:
-    images = isinstance(value, Tensor) and value.ndim in LAYOUTS
+def _laid_out(value: Any, kinds: Collection[int]) -> Any:
+    images = isinstance(value, Tensor) and value.ndim in kinds
     return value.contiguous(memory_format=LAYOUTS[value.ndim]) if images else value
+
+
+def networks(model: nn.Module) -> Iterator[nn.Module]:
+    """What a model calls: its networks, those in lists and dictionaries too."""
+    for child in model.children():
+        if type(child).forward is nn.Module.forward:
+            yield from networks(child)
+        else:
+            yield child
 
 
 @contextmanager
@@ -93,7 +103,8 @@ def recompute(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
 
 
 def _both_times() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Around a block's first pass, which is inside of whatever is around it, and around the second, which is not."""
+    """Around a block's first pass, which is inside of whatever is around it, and around the second, which is not: both
+    have to keep the same tensors."""
     return nullcontext(), twice.Convolutions() if _twice.get() == "cpu" else nullcontext()
 
 

@@ -49,7 +49,7 @@ def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl
     if made.precision in ("bf16-true", "16-true"):
         # an average of such weights stands still: what a step adds to it is less than their last digit
         raise UserError(
-            f"--trainer.precision {made.precision}: weights, their averages and penalties need float32, "
+            f"--trainer.precision {made.precision}: weights and their averages need float32, "
             f"which {made.precision.replace('true', 'mixed')} leaves them"
         )
     if made.precision == "64-true":

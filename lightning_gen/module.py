@@ -416,7 +416,7 @@ class GenerativeModule(pl.LightningModule):
         fuse(self.trainer.optimizers)
         if self.update_options.recompute:
             execution.recompute(self, self.recomputed)
-        for network in self.children():
+        for network in execution.networks(self):
             if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
                 if self.update_options.compile:
                     execution.compile(network)

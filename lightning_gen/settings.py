@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -274,17 +274,18 @@ def _namespace(parser: ArgumentParser, arguments: Sequence[str], config: str | N
         raise UserError(_in_the_users_words(str(reason), parser)) from reason
 
 
+LISTS = {list, tuple, Sequence}
+
+
 def _lists_in_brackets(parser: ArgumentParser, arguments: Sequence[str]) -> Iterator[str]:
     """`--metrics.names fid,modes`, as the verbs take lists, is `--metrics.names [fid,modes]` to jsonargparse."""
-    lists = {
-        option
-        for option, action in parser._option_string_actions.items()
-        if get_origin(getattr(action, "_typehint", None)) in (list, tuple)
-    }
+    hints = {option: getattr(action, "_typehint", None) for option, action in parser._option_string_actions.items()}
+    lists = {option for option, hint in hints.items() if {get_origin(one) for one in (hint, *get_args(hint))} & LISTS}
     before = ""
     for word in arguments:
         option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
-        bare = option in lists and value and value[0] not in "[("
+        value = value.strip()
+        bare = option in lists and value and value[0] not in "[(" and value != "null"
         yield (f"{option}=[{value}]" if equals else f"[{value}]") if bare else word
         before = word
 
@@ -312,7 +313,7 @@ EXPECTED = {
     "float": "a number",
     "bool": "true or false",
     "str": "a word",
-    "tuple": "a list like [1, 2]",
+    "tuple": "a list like 1,2",
     "NoneType": "null",
 }
 """What a type of Python is called where a user's value has another."""

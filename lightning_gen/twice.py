@@ -11,8 +11,9 @@ weights are three readings of one trilinear form, and each derivative of one of 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ class _ByInput(Function):
     def forward(ctx: Any, slope: Tensor, weight: Tensor, images: Tensor, how: Geometry) -> Tensor:
         ctx.save_for_backward(slope, weight)
         ctx.how = how
-        return _gradients(slope, images, weight, how, [True, False, False])[0]
+        return _gradient(0, slope, images, weight, how)
 
     @staticmethod
     def backward(ctx: Any, images: Tensor) -> tuple[Tensor | None, ...]:
@@ -75,7 +76,7 @@ class _ByWeight(Function):
     def forward(ctx: Any, slope: Tensor, images: Tensor, weight: Tensor, how: Geometry) -> Tensor:
         ctx.save_for_backward(slope, images)
         ctx.how = how
-        return _gradients(slope, images, weight, how, [False, True, False])[1]
+        return _gradient(1, slope, images, weight, how)
 
     @staticmethod
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
@@ -85,8 +86,14 @@ class _ByWeight(Function):
         return by_slope, by_input, None, None
 
 
-def _gradients(slope: Tensor, images: Tensor, weight: Tensor, how: Geometry, which: list[bool]) -> Sequence[Tensor]:
-    return torch.ops.aten.convolution_backward(slope, images, weight, None, *how, which)
+def _gradient(place: int, slope: Tensor, images: Tensor, weight: Tensor, how: Geometry) -> Tensor:
+    """By the input (place 0) or by the weights (place 1)."""
+    given = [slope, images, weight]
+    if 1 < how.groups == images.shape[1]:  # of depthwise ones, dilated and in channels_last, oneDNN gets bf16 wrong too
+        given = [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in given]
+    which = [place == 0, place == 1, False]
+    found: Tensor = torch.ops.aten.convolution_backward(*given, None, *how, which)[place]
+    return found.to(slope.dtype)
 
 
 def _asked(ctx: FunctionCtx, place: int) -> bool:
@@ -102,7 +109,10 @@ def _asked(ctx: FunctionCtx, place: int) -> bool:
 
 
 class Convolutions(TorchFunctionMode):
-    """Inside, all convolutions are such ones, of any module and with or without autocast."""
+    """Inside, the convolutions of batches are such ones, of any module and with or without autocast.
+
+    Those of single images and inside the transformations of `torch.func` stay PyTorch's.
+    """
 
     def __torch_function__(
         self, function: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
@@ -117,9 +127,12 @@ def _stand_in(plain: Callable[..., Tensor], dimensions: int, *after: str) -> Cal
     def convolution(*arguments: Any, **options: Any) -> Tensor:
         given = DEFAULTS | dict(zip(names, arguments, strict=False)) | options
         images, weight, bias = given["input"], given["weight"], given["bias"]
-        if images.ndim != dimensions + 2:  # a single image
+        strided = _each(given["stride"], dimensions) != [1] * dimensions
+        named = isinstance(given["padding"], str)
+        refused = named and (given["padding"] not in ("valid", "same") or (strided and given["padding"] == "same"))
+        if refused or images.ndim != dimensions + 2 or torch._C._are_functorch_transforms_active():
             return plain(*arguments, **options)
-        if isinstance(given["padding"], str):
+        if named:
             images, given["padding"] = _padded(images, weight, given["padding"], given["dilation"])
         stride, padding, dilation, beyond = (
             _each(given[name], dimensions) for name in ("stride", "padding", "dilation", "output_padding")
@@ -128,7 +141,7 @@ def _stand_in(plain: Callable[..., Tensor], dimensions: int, *after: str) -> Cal
         device = images.device.type
         if torch.is_autocast_enabled(device):  # which knows PyTorch's own functions alone
             half = torch.get_autocast_dtype(device)
-            images, weight, bias = images.to(half), weight.to(half), None if bias is None else bias.to(half)
+            images, weight, bias = (_cast(tensor, half) for tensor in (images, weight, bias))
         output: Tensor = _Convolution.apply(images, weight, bias, how)
         return output
 
@@ -140,8 +153,14 @@ DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "output_padding": 0, "dilat
 
 def _each(value: Any, dimensions: int) -> list[int]:
     """A number for each dimension; one stands for all."""
-    given = [value] if isinstance(value, int) else list(value)
-    return given * dimensions if len(given) == 1 else given
+    given = [value] if isinstance(value, SupportsIndex) else list(value)
+    whole = [operator.index(number) for number in given]
+    return whole * dimensions if len(whole) == 1 else whole
+
+
+def _cast(tensor: Tensor | None, half: torch.dtype) -> Tensor | None:
+    """As autocast does it, which leaves float64 alone."""
+    return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(half)
 
 
 def _padded(images: Tensor, weight: Tensor, how: str, dilation: Any) -> tuple[Tensor, list[int]]:

@@ -208,3 +208,14 @@ def test_all_that_a_network_computes_is_in_the_layout_of_its_weights_whatever_th
     torch.testing.assert_close(model.network(images), plain)
     assert len(seen) == 3
     assert all(maps.is_contiguous(memory_format=torch.channels_last) for maps in seen)
+
+
+def test_frames_for_a_network_of_images_stay_as_they_are() -> None:
+    class Frames(nn.Conv2d):
+        def forward(self, frames: Tensor) -> Tensor:
+            return super().forward(frames.view(-1, *frames.shape[2:]))
+
+    model = nn.Module()
+    model.network = Frames(3, 4, 1)
+    execution.channels_last(model)
+    assert model.network(torch.randn(2, 5, 3, 8, 8)).shape == (10, 4, 8, 8)

@@ -59,6 +59,40 @@ def test_a_list_needs_no_brackets(words: list[str]) -> None:
     assert (values["metrics"]["names"], values["model"]["betas"]) == (["fid", "modes"], [0.0, 0.9])
 
 
+LISTING = '''
+from lightning_gen.models.dcgan import DCGAN
+
+
+class Listing(DCGAN):
+    """A model with lists that may be missing.
+
+    Args:
+        sizes: Whole numbers.
+        tables: Lists of them.
+    """
+
+    def __init__(self, sizes: list[int] | None = None, tables: list[list[int]] = [[1]]):
+        super().__init__(image_shape=(3, 32, 32))
+'''
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes", "tables"),
+    [
+        (["--model.sizes", "1,2"], [1, 2], [[1]]),
+        (["--model.sizes= [1, 2]"], [1, 2], [[1]]),
+        (["--model.sizes", "null", "--model.tables", "[[1, 2]]"], None, [[1, 2]]),
+    ],
+)
+def test_lists_of_plugins_need_no_brackets_either(
+    words: list[str], sizes: object, tables: object, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(LISTING)
+    with registry.including([f"{tmp_path / 'mine.py'}:Listing"]):
+        values = settings.resolve(words, model="Listing").values["model"]
+    assert (values["sizes"], values["tables"]) == (sizes, tables)
+
+
 def test_a_setting_that_is_a_dictionary_comes_back_in_a_resumed_run(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
     words = ["--model.weights_of", "{adversarial: 1, feature: 0.5}"]

@@ -40,6 +40,7 @@ def calls(draw: st.DrawFn) -> tuple[Any, Tensor, Tensor, dict[str, Any]]:
     return function, images, weight, options
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")  # PyTorch's own
 @settings(max_examples=60, deadline=None)
 @given(calls())
 def test_outputs_and_derivatives_up_to_the_third_are_those_of_pytorch(
@@ -77,12 +78,20 @@ def penalty(layer: nn.Module, images: Tensor, **autocast: Any) -> Tensor:
     return found.flatten()
 
 
+LAYERS = {
+    "convolution": lambda: nn.Conv2d(8, 16, 3, padding=1),
+    "transposed": lambda: nn.ConvTranspose2d(8, 16, 3, padding=1),
+    "depthwise, dilated": lambda: nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8),
+}
+
+
 @pytest.mark.parametrize("batch", [2, 3, 4, 8, 14])
-@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
-def test_penalties_in_bf16_are_those_in_float32(kind: type[nn.Module], batch: int) -> None:
+@pytest.mark.parametrize("kind", LAYERS)
+def test_penalties_in_bf16_are_those_in_float32(kind: str, batch: int) -> None:
     """Without these convolutions the cosine is 0.6 to 0.99 for even batches on processors with AMX."""
     torch.manual_seed(batch)
-    layer, images = kind(8, 16, 3, padding=1), torch.randn(batch, 8, 32, 32)
+    layer = LAYERS[kind]().to(memory_format=torch.channels_last)
+    images = torch.randn(batch, 8, 32, 32).contiguous(memory_format=torch.channels_last)
     with execution.differentiated_twice("cpu"):
         rounded = penalty(layer, images)
     assert float(torch.cosine_similarity(penalty(layer, images, enabled=False), rounded, dim=0)) > 0.999
@@ -90,18 +99,18 @@ def test_penalties_in_bf16_are_those_in_float32(kind: type[nn.Module], batch: in
 
 def test_a_pass_by_the_images_computes_no_gradient_by_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     layers, images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)), torch.randn(2, 3, 8, 8, requires_grad=True)
-    asked: list[list[bool]] = []
-    plain = twice._gradients
+    asked: list[int] = []
+    plain = twice._gradient
 
-    def noted(*arguments: Any) -> Any:
-        asked.append(arguments[-1])
-        return plain(*arguments)
+    def noted(place: int, *arguments: Any) -> Any:
+        asked.append(place)
+        return plain(place, *arguments)
 
-    monkeypatch.setattr(twice, "_gradients", noted)
+    monkeypatch.setattr(twice, "_gradient", noted)
     with twice.Convolutions():
         value = layers(images).sum()
     torch.autograd.grad(value, images, create_graph=True)
-    assert asked == [[True, False, False]] * 2
+    assert asked == [0, 0]
     weights = list(layers.parameters())
     assert all(slope is not None for slope in torch.autograd.grad(value, weights, retain_graph=True))
     value.backward()
@@ -114,3 +123,22 @@ def test_outside_of_a_penalty_convolutions_are_pytorchs() -> None:
     assert "_Convolution" not in layer(images).grad_fn.name()
     assert "_Convolution" in layer(images.requires_grad_()).grad_fn.name()
     assert layer(images[0]).shape == (4, 6, 6)
+
+
+def test_what_pytorch_refuses_or_leaves_in_float64_is_so_inside_too() -> None:
+    images, weight = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
+    with execution.differentiated_twice("cpu"):
+        for options in ({"padding": "full"}, {"padding": "same", "stride": 2}):
+            with pytest.raises((RuntimeError, ValueError), match="padding"):
+                torch.conv2d(images, weight, **options)
+        slope = torch.func.grad(lambda given: torch.conv2d(given, weight).sum())(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.conv2d(images.double(), weight.double()).dtype == torch.float64
+    assert slope.shape == images.shape
+
+
+def test_networks_in_a_list_are_followed_too() -> None:
+    first, second = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+    model = nn.Module()
+    model.critics = nn.ModuleList([first, nn.ModuleDict({"small": second})])
+    assert list(execution.networks(model)) == [first, second]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def counted(n: int, kind: str = "image") -> str:
     """`1 image`, `8 volumes`."""
-    return f"{n} {kind if n == 1 else plural(kind)}"
+    return f"{n} {kind.removesuffix('s') if n == 1 else plural(kind)}"
 
 
 def plural(kind: str) -> str:

@@ -399,7 +399,7 @@ def test_what_lightning_refuses_is_said_in_its_first_line(setting: str) -> None:
 def test_weights_of_half_the_precision_are_refused() -> None:
     for half, mixed in (("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")):
         said = fit("--model", "dcgan", "--trainer.accelerator", "cpu", "--trainer.precision", half)
-        needs = "weights, their averages and penalties need float32"
+        needs = "weights and their averages need float32"
         assert said == f"--trainer.precision {half}: {needs}, which {mixed} leaves them"
 
 
@@ -558,3 +558,9 @@ def test_what_a_launcher_says_is_a_number_or_nothing(monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setenv(variable, "")
     assert "no such folder" in mistake("fit", "--model", "dcgan", "--data", "folder", "--data.root", "none")
+
+
+@pytest.mark.parametrize("option", [("--logger", "csv,tensorbord"), ("--callback", "report,reprot")])
+def test_each_name_in_a_list_with_commas_is_looked_up(option: tuple[str, str]) -> None:
+    wrong = option[1].split(",")[1]
+    assert repr(wrong) in mistake("fit", *TINY, *option)
