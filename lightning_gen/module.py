@@ -361,7 +361,7 @@ class GenerativeModule(pl.LightningModule):
 
     def differentiated_twice(self) -> AbstractContextManager[Any]:
         """Around a pass that a penalty differentiates twice, where no network is called with an input that takes
-        gradients: nothing in it is compiled, and on a CPU convolutions have second derivatives that are fast and right
+        gradients: nothing in it is compiled, and in bf16 on a CPU convolutions have second derivatives that are right
         (`lightning_gen.twice`), as in calls with such an input by themselves."""
         return execution.differentiated_twice(self.device.type)
 
@@ -420,7 +420,7 @@ class GenerativeModule(pl.LightningModule):
             if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
                 if self.update_options.compile:
                     execution.compile(network)
-                if self.update_options.compile or self.device.type == "cpu":
+                if self.update_options.compile or str(self.trainer.precision).endswith("-mixed"):
                     execution.follow_penalties(network, self.device.type)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -47,7 +47,7 @@ class BareLoop(ABC):
         # copies keep the memory format
         self.networks: dict[str, nn.Module] = {name: copy.deepcopy(getattr(model, name)) for name in self.trained}
         self.precision = {"32-true": None, "bf16-mixed": torch.bfloat16}[precision]
-        if model.device.type == "cpu":  # no choice of ours in bf16, where penalties are wrong else
+        if self.precision and model.device.type == "cpu":  # no choice of ours: penalties are wrong else
             for network in self.networks.values():
                 execution.follow_penalties(network, "cpu")
         self.settings = settings = model.hparams
