@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -274,13 +275,16 @@ def _namespace(parser: ArgumentParser, arguments: Sequence[str], config: str | N
         raise UserError(_in_the_users_words(str(reason), parser)) from reason
 
 
-LISTS = {list, tuple, Sequence}
+def _is_list(hint: Any) -> bool:
+    """Whether a setting of this type is a list or missing, nothing else; `--trainer.devices` may be a number."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return {get_origin(one) for one in members if one is not NoneType} <= {list, tuple, Sequence}
 
 
 def _lists_in_brackets(parser: ArgumentParser, arguments: Sequence[str]) -> Iterator[str]:
     """`--metrics.names fid,modes`, as the verbs take lists, is `--metrics.names [fid,modes]` to jsonargparse."""
     hints = {option: getattr(action, "_typehint", None) for option, action in parser._option_string_actions.items()}
-    lists = {option for option, hint in hints.items() if {get_origin(one) for one in (hint, *get_args(hint))} & LISTS}
+    lists = {option for option, hint in hints.items() if _is_list(hint)}
     before = ""
     for word in arguments:
         option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
