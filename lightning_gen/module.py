@@ -416,11 +416,12 @@ class GenerativeModule(pl.LightningModule):
         fuse(self.trainer.optimizers)
         if self.update_options.recompute:
             execution.recompute(self, self.recomputed)
+        rounded = self.device.type == "cpu" and str(self.trainer.precision).endswith("-mixed")
         for network in execution.networks(self):
             if any(parameter.requires_grad for parameter in network.parameters()):  # averages are not trained
                 if self.update_options.compile:
                     execution.compile(network)
-                if self.update_options.compile or str(self.trainer.precision).endswith("-mixed"):
+                if self.update_options.compile or rounded:
                     execution.follow_penalties(network, self.device.type)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -88,7 +88,8 @@ class SNGAN(GenerativeModule):
     """Spectral normalization: a discriminator whose every layer has Lipschitz constant 1, ResNets, hinge loss.
 
     Differences from the paper: the generator's update takes as many images as the discriminator's, not twice as many,
-    and real and fake images share one power iteration an update. The paper trains on labels with `cgan-projection`.
+    and real and fake images share one power iteration an update. The paper trains on labels with `cgan-projection`. The
+    preset `quick` has its discriminator look through DiffAugment: without it, it wins and the generator loses colours.
 
     Args:
         image_shape: (channels, height, width); square, 32, 48, 64 or 128 pixels.
