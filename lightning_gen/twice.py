@@ -46,44 +46,30 @@ class _Convolution(Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
-        by_input = _ByInput.apply(slope, weight, images, ctx.how) if _asked(ctx, 0) else None
-        by_weight = _ByWeight.apply(slope, images, weight, ctx.how) if _asked(ctx, 1) else None
+        by_input = _Gradient.apply(slope, weight, images, ctx.how, 0) if _asked(ctx, 0) else None
+        by_weight = _Gradient.apply(slope, images, weight, ctx.how, 1) if _asked(ctx, 1) else None
         by_bias = slope.sum([0, *range(2, slope.ndim)]) if _asked(ctx, 2) else None
         return by_input, by_weight, by_bias, None
 
 
-class _ByInput(Function):
-    """(gradient by the output, weights) -> gradient by the input, which is shaped like `images`."""
+class _Gradient(Function):
+    """(gradient by the output, weights) -> gradient by the input (place 0), or (gradient by the output, input) ->
+    gradient by the weights (place 1); `like` is of the shape that comes out."""
 
     @staticmethod
-    def forward(ctx: Any, slope: Tensor, weight: Tensor, images: Tensor, how: Geometry) -> Tensor:
-        ctx.save_for_backward(slope, weight)
-        ctx.how = how
-        return _gradient(0, slope, images, weight, how)
+    def forward(ctx: Any, slope: Tensor, other: Tensor, like: Tensor, how: Geometry, place: int) -> Tensor:
+        ctx.save_for_backward(slope, other)
+        ctx.how, ctx.place = how, place
+        images, weight = (like, other) if place == 0 else (other, like)
+        return _gradient(place, slope, images, weight, how)
 
     @staticmethod
-    def backward(ctx: Any, images: Tensor) -> tuple[Tensor | None, ...]:
-        slope, weight = ctx.saved_tensors
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
+        slope, other = ctx.saved_tensors
+        images, weight = (given, other) if ctx.place == 0 else (other, given)
         by_slope = _Convolution.apply(images, weight, None, ctx.how) if _asked(ctx, 0) else None
-        by_weight = _ByWeight.apply(slope, images, weight, ctx.how) if _asked(ctx, 1) else None
-        return by_slope, by_weight, None, None
-
-
-class _ByWeight(Function):
-    """(gradient by the output, input) -> gradient by the weights, which is shaped like `weight`."""
-
-    @staticmethod
-    def forward(ctx: Any, slope: Tensor, images: Tensor, weight: Tensor, how: Geometry) -> Tensor:
-        ctx.save_for_backward(slope, images)
-        ctx.how = how
-        return _gradient(1, slope, images, weight, how)
-
-    @staticmethod
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        slope, images = ctx.saved_tensors
-        by_slope = _Convolution.apply(images, weight, None, ctx.how) if _asked(ctx, 0) else None
-        by_input = _ByInput.apply(slope, weight, images, ctx.how) if _asked(ctx, 1) else None
-        return by_slope, by_input, None, None
+        by_other = _Gradient.apply(slope, given, other, ctx.how, 1 - ctx.place) if _asked(ctx, 1) else None
+        return by_slope, by_other, None, None, None
 
 
 def _gradient(place: int, slope: Tensor, images: Tensor, weight: Tensor, how: Geometry) -> Tensor:
@@ -98,7 +84,8 @@ def _gradient(place: int, slope: Tensor, images: Tensor, weight: Tensor, how: Ge
 
 def _asked(ctx: FunctionCtx, place: int) -> bool:
     """Whether this backward pass wants the gradient by that argument. A penalty's first one, by the images, has no use
-    for those by the weights, and `needs_input_grad` tells only that somebody might."""
+    for those by the weights, and `needs_input_grad` tells only that somebody might. The engine counts tensors alone,
+    so they come first."""
     node: Any = ctx
     if not node.needs_input_grad[place]:
         return False
