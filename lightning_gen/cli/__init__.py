@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lightning_gen import __version__
-from lightning_gen.cli.mistakes import Shown
+from lightning_gen.cli.mistakes import Shown, interruptible
 from lightning_gen.errors import UserError, nearest
 
 GROUPS = {
@@ -59,7 +59,8 @@ class _Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except click.UsageError as mistake:
             raise Shown(mistake.format_message()) from mistake
         except UserError as mistake:

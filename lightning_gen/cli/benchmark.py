@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from lightning_gen.cli import listing, options
+from lightning_gen.cli.mistakes import INTERRUPTED
 from lightning_gen.errors import StrangerError
 
 RESULTS = "benchmarks/results"
@@ -117,7 +118,7 @@ def run(
                 click.echo(_line(result))
     except KeyboardInterrupt:
         click.echo(_interrupted(rows, left()))
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     markdown = _written(file)
     if not quiet:
         click.echo(markdown)

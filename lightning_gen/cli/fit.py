@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from lightning_gen.cli import options
+from lightning_gen.cli.mistakes import INTERRUPTED
 
 
 @click.command("fit", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -129,7 +130,7 @@ def command(
         else:
             click.echo(f"stopped by {finished.interrupted} before the first step: there was nothing to save")
             click.echo(f"start it again: lgen fit --resume {finished.folder}")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     if quiet:
         return
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
