@@ -57,7 +57,8 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     batch, _, height, width = x.shape
     statistics = []
     for members in x.float().split(group):
-        deviation = (members.var(dim=0, unbiased=False) + 1e-8).sqrt().mean()
+        variance = (members - members.mean(dim=0)).square().mean(dim=0)  # `var` over few rows takes four times as long
+        deviation = (variance + 1e-8).sqrt().mean()
         statistics.append(deviation.expand(len(members)))
     statistic = torch.cat(statistics).to(x.dtype).view(batch, 1, 1, 1)
     return torch.cat([x, statistic.expand(batch, 1, height, width)], dim=1)
