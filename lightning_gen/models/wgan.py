@@ -41,7 +41,7 @@ class WGAN(GenerativeModule):
         "paper": {"image_shape": (3, 64, 64)},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 16,
+            "latent_dim": 64,
             "width": 32,
             "lr": 5e-4,
             "critic_steps": 2,
@@ -50,7 +50,7 @@ class WGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 75000, "data.batch_size": 64},
-        "quick": {"kimg": 900, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 300, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
     def __init__(
