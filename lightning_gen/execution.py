@@ -43,7 +43,8 @@ def channels_last(model: nn.Module) -> None:
     for network in networks(model):
         # frames (B, K, C, H, W) are no volumes to a network that convolves images
         kinds = {parameter.ndim for parameter in network.parameters()} & LAYOUTS.keys()
-        network.register_forward_pre_hook(partial(_lay_out, kinds))
+        if kinds:
+            network.register_forward_pre_hook(partial(_lay_out, kinds))
 
 
 def _lay_out(kinds: Collection[int], network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lightning_gen import __version__
-from lightning_gen.cli.mistakes import Shown, interruptible
+from lightning_gen.cli.mistakes import Shown, Verbs
 from lightning_gen.errors import UserError, nearest
 
 GROUPS = {
@@ -29,8 +29,8 @@ def _at_home(word: str) -> str:
     return option + equals + os.path.expanduser(value)
 
 
-class _Verbs(click.Group):
-    """Imports a verb's file when the verb is used, and turns a UserError into its message."""
+class _Verbs(Verbs):
+    """Imports a verb's file when the verb is used, and names the plugin that a traceback comes from."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -59,14 +59,11 @@ class _Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with interruptible():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except click.UsageError as mistake:
             raise Shown(mistake.format_message()) from mistake
-        except UserError as mistake:
-            if os.environ.get("LGEN_DEBUG"):
-                raise
-            raise Shown(str(mistake)) from mistake
+        except (click.ClickException, UserError):
+            raise
         except Exception as bug:
             from lightning_gen import registry
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -21,28 +20,23 @@ class Shown(click.ClickException):
     exit_code = 2
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C inside ends the process with INTERRUPTED and one word, unless a verb has said more and ended so itself."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning makes an exit code of 1 of it
-        ctrl_c = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
-        if not ctrl_c or getattr(end, "code", None) == INTERRUPTED:
-            raise
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
-
-
 class Verbs(click.Group):
     """The commands of a plugin: `click.group(cls=Verbs)` shows what is wrong in the words of a UserError, and ends on
     Ctrl-C as `lgen` does."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As any group, with a UserError turned into its message."""
+        """As any group, with a UserError turned into its message, unless LGEN_DEBUG is set, and Ctrl-C into one word
+        and INTERRUPTED, unless a verb has said more and ended so itself."""
         try:
-            with interruptible():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except UserError as mistake:
+            if os.environ.get("LGEN_DEBUG"):
+                raise
             raise Shown(str(mistake)) from mistake
+        except (KeyboardInterrupt, SystemExit) as end:
+            # Lightning makes an exit code of 1 of it
+            ctrl_c = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
+            if not ctrl_c or getattr(end, "code", None) == INTERRUPTED:
+                raise
+            click.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)
