@@ -90,6 +90,18 @@ def strided_generator(latent_dim: int, width: int, doublings: int, channels: int
     return nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
 
 
+def refined_generator(latent_dim: int, width: int, doublings: int, channels: int) -> nn.Sequential:
+    """As `strided_generator`, but the image is made of maps of its own size, half of `width`, and 4x4 and 8x8 pixels
+    have a second layer, as in LSGAN's generator (Mao et al. 2017, figure 1a). At most 2 `width` maps."""
+    widths = [*(width << min(step, 1) for step in reversed(range(doublings))), max(1, width // 2)]
+    layers = normed(nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False))
+    for step, (wide, narrow) in enumerate(itertools.pairwise(widths)):
+        if step < 2:
+            layers += normed(nn.Conv2d(wide, wide, 3, padding=1, bias=False))
+        layers += normed(nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False))
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 3, padding=1), nn.Tanh())
+
+
 def normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
     """The convolution, batch norm and ReLU."""
     return [conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU(inplace=True)]

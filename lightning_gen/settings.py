@@ -135,7 +135,8 @@ def resolve(
         own = any(key.startswith("model.") for key in explicit)
         preset = None if own else "quick"
         notes.append(
-            f"no preset, for settings of {model} were given: add --preset quick to change the small one"
+            f"no preset, as settings of {model} were given: its others are the class's own, mostly the paper's; "
+            "--preset quick takes the small ones"
             if own
             else f"preset quick (no preset and no setting of {model} was given; `lgen models {model}` lists them)"
         )

@@ -18,6 +18,7 @@ from lightning_gen.models import progan
 from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.models.progan import Growth, ProGAN
 from lightning_gen.models.stylegan2 import StyleGAN2
+from lightning_gen.models.wgan import WGAN
 from lightning_gen.module import GenerativeModule, StepOutput
 from lightning_gen.testing import BATCH, _Outputs, _Pixels, check_model
 
@@ -121,9 +122,10 @@ def test_progan_makes_every_power_of_two_from_4_to_1024(resolution: int, channel
     assert model.discriminator(model.sample(2), last, 1.0).shape == (2,)
 
 
-def test_a_refined_dcgan_makes_the_image_of_maps_of_its_own_size() -> None:
+@pytest.mark.parametrize("cls", [DCGAN, WGAN])
+def test_a_refined_generator_makes_the_image_of_maps_of_its_own_size(cls: type[DCGAN] | type[WGAN]) -> None:
     with torch.device("meta"):
-        generator = DCGAN(image_shape=(3, 32, 32), latent_dim=16, width=32, refined=True).generator
+        generator = cls(image_shape=(3, 32, 32), latent_dim=16, width=32, refined=True).generator
         x, shapes = torch.empty(1, 16, 1, 1), []
         for layer in generator:
             x = layer(x)

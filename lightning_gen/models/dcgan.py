@@ -5,30 +5,23 @@ Original code (Lua Torch): https://github.com/soumith/dcgan.torch
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any, ClassVar
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_gen.errors import UserError
-from lightning_gen.layers import he_weights, normal_weights, normed, strided_discriminator, strided_generator
+from lightning_gen.layers import (
+    he_weights,
+    normal_weights,
+    refined_generator,
+    strided_discriminator,
+    strided_generator,
+)
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
-
-
-def refined_generator(latent_dim: int, width: int, doublings: int, channels: int) -> nn.Sequential:
-    """As `strided_generator`, but the image is made of maps of its own size, half of `width`, and 4x4 and 8x8 pixels
-    have a second layer, as in LSGAN's generator (Mao et al. 2017, figure 1a). At most 2 `width` maps."""
-    widths = [*(width << min(step, 1) for step in reversed(range(doublings))), max(1, width // 2)]
-    layers = normed(nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False))
-    for step, (wide, narrow) in enumerate(itertools.pairwise(widths)):
-        if step < 2:
-            layers += normed(nn.Conv2d(wide, wide, 3, padding=1, bias=False))
-        layers += normed(nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False))
-    return nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 3, padding=1), nn.Tanh())
 
 
 class DCGAN(GenerativeModule):

@@ -13,7 +13,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lightning_gen.errors import UserError
-from lightning_gen.layers import normal_weights, strided_discriminator, strided_generator
+from lightning_gen.layers import normal_weights, refined_generator, strided_discriminator, strided_generator
 from lightning_gen.losses import clip_weights, wasserstein_d, wasserstein_g
 from lightning_gen.module import GenerativeModule, StepOutput
 
@@ -23,7 +23,8 @@ class WGAN(GenerativeModule):
 
     The networks are DCGAN's (4x4 kernels), as in the published code. Differences from the paper: weights are clipped
     once before the first step too, as in the published code, so that every step has a critic of bounded slope, and the
-    critic makes no 100 steps in each of the first 25 and every 500th generator step, as that code does.
+    critic makes no 100 steps in each of the first 25 and every 500th generator step, as that code does. The preset
+    `quick` has a generator whose last layer works at the image's own size, without which it draws specks.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.
@@ -31,6 +32,9 @@ class WGAN(GenerativeModule):
         width: Feature maps of the layers nearest the image; they double towards the 4x4 end.
         clip: Largest size of a critic weight (c of algorithm 1).
         critic_norm: Whether the critic has batch norm, as in the published code's default.
+        refined: Whether the generator has one more layer, half as wide, at the image's own size and a second one at
+            each of its first two sizes, with at most 2 `width` maps; in the published code each size has one strided
+            layer.
         lr: Learning rate of RMSProp, for both networks.
         critic_steps: Critic updates for each generator update.
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
@@ -41,8 +45,9 @@ class WGAN(GenerativeModule):
         "paper": {"image_shape": (3, 64, 64)},
         "quick": {
             "image_shape": (3, 32, 32),
-            "latent_dim": 64,
+            "latent_dim": 16,
             "width": 32,
+            "refined": True,
             "lr": 5e-4,
             "critic_steps": 2,
             "ema_halflife_kimg": 5.0,
@@ -60,6 +65,7 @@ class WGAN(GenerativeModule):
         width: PositiveInt = 64,
         clip: PositiveFloat = 0.01,
         critic_norm: bool = True,
+        refined: bool = False,
         lr: PositiveFloat = 5e-5,
         critic_steps: PositiveInt = 5,
         ema_halflife_kimg: NonNegativeFloat = 0.0,
@@ -72,7 +78,7 @@ class WGAN(GenerativeModule):
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
         doublings = int(math.log2(resolution)) - 2
-        self.generator = strided_generator(latent_dim, width, doublings, channels)
+        self.generator = (refined_generator if refined else strided_generator)(latent_dim, width, doublings, channels)
         self.critic = strided_discriminator(width, doublings, channels, critic_norm)
         self.apply(normal_weights)
         clip_weights(self.critic, clip)
