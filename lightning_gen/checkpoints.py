@@ -175,9 +175,18 @@ def roll_back(folder: Path, cut: float, place: Place = "healthy") -> int:
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[GenerativeModule, dict[str, Any]]:
-    """The model of a checkpoint, ready to sample, and what the checkpoint says of its origin."""
+    """The model of a checkpoint, ready to sample, and what the checkpoint says of its origin.
+
+    Raises:
+        UserError: as `read`, one that does not say whose it is, or of a model that is not here or is another now.
+    """
     content = read(path)
     origin = content[ORIGIN]
+    if "model" not in origin:  # Lightning's own trainer wrote it
+        raise UserError(
+            f"{path} does not say which model it is of, as it was not written by `lgen fit` or `experiment.fit`: "
+            "Class.load_from_checkpoint(...) opens it in Python"
+        )
     registry.recall(origin.get("plugins", []), str(path))
     if origin["model"] not in registry.names("models"):
         whose = f"{origin['distribution']} {origin['version']}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import math
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
@@ -22,7 +24,7 @@ from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.watch import Watch
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Source
-from lightning_gen.errors import UserError
+from lightning_gen.errors import StrangerError, UserError
 from lightning_gen.metrics.passport import library_versions
 from lightning_gen.module import GenerativeModule
 from lightning_gen.rundir import RunDirectory
@@ -201,13 +203,18 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
     settle(settings, source)
     keywords = _tuples(model_class, settings.values["model"])
     model: GenerativeModule = registry.make(settings.model, "models", **keywords)
+    part = registry.part(settings.model, "models")
+    if forgotten := sorted(set(keywords) - set(model.own_settings())):
+        raise StrangerError(
+            f"{part.title} does not keep {', '.join(forgotten)}, and no checkpoint of it could be opened: call "
+            "`self.save_hyperparameters(logger=False)` first in __init__"
+        )
     execution.channels_last(model)
     model.seed = settings.values["seed"]
     model.examples = source.examples
     if model.num_classes:
         counts = source.class_counts().double()
         model.class_frequencies = (counts / counts.sum()).tolist()
-    part = registry.part(settings.model, "models")
     model.origin = {
         "model": settings.model,
         "distribution": part.distribution,
@@ -266,6 +273,8 @@ def _sources_where(fits: Callable[[type[Source]], bool]) -> str:
 def _refuse_out_of_range(values: dict[str, Any]) -> None:
     if not math.isfinite(values["kimg"] * 1000):
         raise UserError(f"--kimg: must be a finite number of images, got {values['kimg']}")
+    if round(values["kimg"] * 1000) == 0:
+        raise UserError(f"--kimg {values['kimg']:g} is less than one image")
     if values["seed"] >= 2**64:
         raise UserError(f"--seed: must be less than 2^64, got {values['seed']}")
 
@@ -327,11 +336,27 @@ def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
 
 
 def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Settings are plain lists in YAML; a signature that says tuple gets one."""
-    types: dict[str, str] = {}
+    """Settings are plain lists in YAML; a signature that says tuple gets one, within a list too."""
+    types: dict[str, Any] = {}
     for base in reversed(cls.__mro__):  # what __init__ takes as **kwargs is a setting of a base
-        types |= {key: str(one.annotation) for key, one in inspect.signature(base.__init__).parameters.items()}
-    return {
-        key: tuple(value) if isinstance(value, list) and "tuple" in types.get(key, "") else value
-        for key, value in keywords.items()
-    }
+        annotations = {key: one.annotation for key, one in inspect.signature(base.__init__).parameters.items()}
+        try:
+            annotations = get_type_hints(base.__init__)
+        except Exception:  # names that are there for type checkers alone
+            annotations = {key: tuple if "tuple" in str(one) else None for key, one in annotations.items()}
+        types |= annotations
+    return {key: _typed(value, types.get(key)) for key, value in keywords.items()}
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    origin, inside = get_origin(hint) or hint, get_args(hint)
+    if origin in (Union, UnionType):
+        # of `tuple[int, int] | None` the first that a list can be
+        return next((_typed(value, one) for one in inside if (get_origin(one) or one) in (tuple, list)), value)
+    if origin is dict and isinstance(value, dict) and inside:
+        return {key: _typed(one, inside[1]) for key, one in value.items()}
+    if not isinstance(value, list) or origin not in (tuple, list, Sequence):
+        return value
+    each = inside if origin is tuple and Ellipsis not in inside else inside[:1] * len(value)
+    rows = [_typed(one, kind) for one, kind in itertools.zip_longest(value, each)]
+    return tuple(rows) if origin is tuple else rows

@@ -88,6 +88,7 @@ def _images(
         passport={},
         rounding="none",
         run=scoring.run_of(checkpoint),
+        trained_on=origin.get("data_digest"),
         kind=origin.get("kind", "image"),
     )
     if split is None and reference is None and subject.run is not None:

@@ -29,6 +29,7 @@ step is the loss alone. Schedule, clipping, averages and the clock are the same.
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -159,6 +160,7 @@ class GenerativeModule(pl.LightningModule):
         self._raw = False
         self._noise = torch.Generator()
         self._counted = False
+        self._stated = False  # by `step_output`, in this step
         self._update: Update | None = None
         self._seen = 0  # by a step of automatic optimization that has not been taken yet
         self._grad_norm = torch.zeros(())
@@ -174,8 +176,10 @@ class GenerativeModule(pl.LightningModule):
 
     def generate(self, latents: Any, condition: dict[str, Any] | None = None, **options: Any) -> Tensor:
         """Images (n, *image_shape) in [-1, 1] from `latents`, through the averaged networks (`self.averaged`).
+        Without a tanh at their end they may draw values beyond, which `images.to_uint8` cuts off.
 
-        Typed keyword options (such as ``truncation: float = 1.0``) become options of `lgen sample`.
+        Typed keyword options (such as ``truncation: float = 1.0``) are options of `sample` too; `lgen sample` has
+        `--truncation` and `--guidance` for them.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it generates")
 
@@ -284,6 +288,7 @@ class GenerativeModule(pl.LightningModule):
         The averaged networks follow, the clock moves on, and the values are detached. Under automatic optimization
         `loss` is not, the norm of its gradient is added, and average and clock wait for the update.
         """
+        self._stated = True
         total = images_seen * self._world_size()
         if self.augment is not None and "logits_real" in values:
             sure = (values["logits_real"].detach() - self.undecided).sign()
@@ -434,7 +439,19 @@ class GenerativeModule(pl.LightningModule):
         torch.default_generator.manual_seed(own)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(own)
-        self._counted = False
+        self._counted = self._stated = False
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """The step is over.
+
+        Raises:
+            UserError: it did not end in `step_output`, so that clock, averages and schedules would stand still.
+        """
+        if not self._stated:
+            raise UserError(
+                f"{self._called} counts no images: its training_step must end with "
+                "`return self.step_output(images_seen, ...)`, images_seen being the real images of this batch"
+            )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Loaders deliver bytes; on the device they become floats in [-1, 1], once. Floats pass through."""
@@ -455,7 +472,8 @@ class GenerativeModule(pl.LightningModule):
     def sample(
         self, n: int, *, seed: int = 0, start: int = 0, condition: dict[str, Any] | None = None, **options: Any
     ) -> Tensor:
-        """Images `start .. start+n` of the stream that `seed` names, (n, *image_shape) in [-1, 1], on the device.
+        """Images `start .. start+n` of the stream that `seed` names, (n, *image_shape) in [-1, 1] (see `generate`), on
+        the device.
 
         Drawn in evaluation mode from the averaged weights. Image i is a function of (weights, seed, i, condition,
         options) alone, up to float rounding: how many are drawn at once, by how many processes and what was drawn
@@ -542,8 +560,22 @@ class GenerativeModule(pl.LightningModule):
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says which model it is, from which distribution, on which data."""
+        """A checkpoint says which model it is, from which distribution, on which data, and what builds it again."""
         checkpoint[ORIGIN] = self.origin
+        if self.hparams:
+            checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = self.own_settings()
+
+    def own_settings(self) -> dict[str, Any]:
+        """The hyper-parameters that the class's own constructor takes, which build the model again. A base's that the
+        constructor decides itself are in `hparams` too."""
+        taken: set[str] = set()
+        for base in type(self).__mro__:
+            if "__init__" in vars(base):
+                parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+                taken |= set(parameters)
+                if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+                    break  # what it does not hand on is no setting
+        return {key: value for key, value in self.hparams.items() if key in taken}
 
     def get_extra_state(self) -> dict[str, Any]:
         """What travels with the weights, as plain values."""

@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 
 from lightning_gen import checkpoints, images, registry
-from lightning_gen.data import archive, pictures
+from lightning_gen.data import archive, cache, pictures
 from lightning_gen.data.folder import Folder, usual_side
 from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError, nearest, said_as
@@ -57,6 +57,8 @@ class Subject:
     """The run directory it came from."""
     made_from: str | None = None
     """Digest of the data whose rows, from the first on, a model makes these images from; None where there is none."""
+    trained_on: str | None = None
+    """Digest that the data of its run had in training, where a checkpoint says it."""
     notes: list[str] = field(default_factory=list)
     labels: Callable[[int], Tensor | None] = lambda n: None
     """What the first n images were asked to show, where a model was asked for labels."""
@@ -119,6 +121,7 @@ def model_subject(
         available=available,
         run=run_of(checkpoint),
         made_from=made_from,
+        trained_on=origin.get("data_digest"),
         kind=kind,
     )
     if raw:
@@ -146,11 +149,13 @@ def images_subject(root: str, on_error: Literal["stop", "skip"] = "stop") -> Sub
     )
 
 
-def open_images(root: str, split: str, *, on_error: Literal["stop", "skip"] = "stop") -> tuple[Source, list[str]]:
-    """A folder or archive of images at their own size, and what to say about how it was read."""
-    with said_as({"--data.root ": "", "--data.split": "--split", "--data.on_error": "--on-error"}):
+def open_images(root: str, split: str, *, on_error: Literal["stop", "skip"] | None = None) -> tuple[Source, list[str]]:
+    """A folder or archive of images at their own size, and what to say about how it was read; `on_error` where the user
+    has a say in it."""
+    advice = "\n`--on-error skip` leaves out what cannot be read" if on_error else ""
+    with said_as({cache.ADVICE: advice, "--data.root ": "", "--data.split": "--split"}):
         side, notes = usual_side(root, split)
-        source = Folder(root=root, resolution=side, split=split, on_error=on_error)
+        source = Folder(root=root, resolution=side, split=split, on_error=on_error or "stop")
     return source, [*notes, *source.notes]
 
 
@@ -166,13 +171,17 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     A registered source is made at the subject's resolution, with the channels it has.
 
     Raises:
-        UserError: nothing of that name, images for points or points for images, or no reference named for images that
-            no run made.
+        UserError: nothing of that name, a run or a model, images for points or points for images, or no reference named
+            for images that no run made.
     """
     if named is None:
         if subject.run is None:
             raise UserError("compared with what? --reference NAME (`lgen data` lists them) or a folder of images")
-        return _data_of(subject.run, split)
+        source, notes = _data_of(subject.run, split)
+        its_own = split in (None, _data_settings(subject.run).get("split"))
+        if its_own and subject.trained_on not in (None, source.digest()):
+            notes.append(f"WARNING  the data of {subject.run} changed since its training, and is compared as it is now")
+        return source, notes
     registered = named in registry.names("data")
     kind = registry.load(named, "data").kind if registered else "image"
     if kind != subject.kind:
@@ -184,18 +193,28 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     if not archive.is_there(named):
         similar = nearest(named, registry.names("data"))
         raise UserError(f"--reference {named}: no data source{similar}, and no such folder or archive")
+    if checkpoints.holds_model(Path(named).expanduser()):  # a run is a folder of images too: its grids
+        raise UserError(
+            f"--reference {named} is a run or a model: name a data source or images, "
+            f"such as those of `lgen sample {named} --out DIR`"
+        )
     return open_images(named, split or "train")
 
 
 def _data_of(run: Path, split: str | None) -> tuple[Source, list[str]]:
     """The data that a run was trained on, and what to say about how it was read; of another part where one is named."""
-    settings = yaml.safe_load((run / "run.yaml").read_text())["data"]
+    settings = _data_settings(run)
     name = settings.pop("name")
     for stream_only in ("batch_size", "workers"):
         settings.pop(stream_only, None)
     if split is not None:
         settings["split"] = split
     return _made(name, settings)
+
+
+def _data_settings(run: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = yaml.safe_load((run / "run.yaml").read_text())["data"]
+    return settings
 
 
 def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
@@ -209,7 +228,7 @@ def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
 def registered_source(name: str, settings: dict[str, Any]) -> Source:
     """The data source, with those of the settings that it has, for a verb that takes its name and no `--data.root`."""
     known = inspect.signature(registry.load(name, "data")).parameters
-    with said_as({", or name the folder that holds it with --data.root": ""}):
+    with said_as({", or name the folder that holds it with --data.root": "", cache.ADVICE: ""}):
         source: Source = registry.make(name, "data", **{k: value for k, value in settings.items() if k in known})
     return source
 

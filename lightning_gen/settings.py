@@ -46,9 +46,11 @@ TRAINER = (
 """What of Lightning's Trainer a user may set. The rest is ours (budget, loggers, callbacks) or refused by manual
 optimization (clipping, accumulation)."""
 
-FREE = ("kimg", "logger", "callbacks", "data.workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes",
-        "trainer.strategy", "trainer.profiler", "trainer.benchmark")  # fmt: skip
-"""What a resumed run may change: how long, where it reports, on what it runs; and every callback's settings."""
+FREE = ("kimg", "logger", "callbacks", "data.workers", "data.root", "data.root_b", "trainer.accelerator",
+        "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.profiler",
+        "trainer.benchmark")  # fmt: skip
+"""What a resumed run may change: how long, where it reports, on what it runs, where its images lie now (that they are
+the same its checkpoint knows); and every callback's settings."""
 
 OPTIONS = ("--model", "--data", "--preset", "--config", "--out", "--resume", "--logger", "--callback", "--plugin",
            "--print-config")  # fmt: skip
@@ -184,7 +186,7 @@ def resolve_resumed(
         if not free and was.get(key) != now.get(key):
             raise UserError(
                 f"--{key} {now.get(key)} would make another run of {run} (it has {was.get(key)}): "
-                f"a resumed run may change {', '.join(FREE[:4])}, the devices and the callbacks' settings"
+                f"a resumed run may change {', '.join(FREE[:5])}, the devices and the callbacks' settings"
             )
     _fill_intervals(after)  # of callbacks that are new
     return Settings(model, data, preset, after, explicit, notes, _plugins(model, data, after))
@@ -231,10 +233,25 @@ def _apply_preset(parser: ArgumentParser, model: str, model_class: Any, preset: 
     if preset not in model_class.presets:
         known = ", ".join(model_class.presets)
         raise UserError(f"{model} has no preset {preset!r}{nearest(preset, model_class.presets)} (it has {known})")
-    parser.set_defaults({f"model.{key}": value for key, value in model_class.presets[preset].items()})
-    recipe = model_class.recipes.get(preset, {})
-    # a recipe may name a setting that only some data sources have (data.flip)
-    parser.set_defaults({key: value for key, value in recipe.items() if _known(parser, key)})
+    values = {f"model.{key}": value for key, value in model_class.presets[preset].items()}
+    for key, value in model_class.recipes.get(preset, {}).items():
+        # a recipe may name a setting that only some data sources have (data.flip)
+        if _known(parser, key) or not key.startswith("data."):
+            values[key] = value
+    with registry.blamed(model, "models", f"has a preset {preset} that cannot be taken"):
+        _check_values(parser, values)
+    parser.set_defaults(values)
+
+
+def _check_values(parser: ArgumentParser, values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a name or a value that no setting has: defaults are taken unseen."""
+    given = Namespace()
+    for key, value in values.items():
+        given[key] = value
+    try:
+        parser.parse_object(given, defaults=False)
+    except ArgumentError as reason:
+        raise ValueError(_in_the_users_words(str(reason), parser)) from reason
 
 
 def _known(parser: ArgumentParser, key: str) -> bool:

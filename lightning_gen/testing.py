@@ -164,7 +164,7 @@ def _check_training(model: GenerativeModule, outputs: _Outputs) -> None:
         assert "loss" in values or {"loss_d", "loss_g"} <= set(values), (
             "training_step must return loss, or loss_d and loss_g"
         )
-    fresh = _build(type(model), dict(model.hparams)).state_dict()
+    fresh = _build(type(model), model.own_settings()).state_dict()
     for name, network in model.named_children():
         trained = [key for key, p in network.named_parameters(prefix=name) if p.requires_grad]
         now = model.state_dict()

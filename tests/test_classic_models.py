@@ -139,6 +139,21 @@ def test_a_model_makes_the_sizes_that_it_names(cls: type[GenerativeModule], size
         assert model.sample(2).shape == (2, 1, size, size)
 
 
+def test_a_refined_infogan_makes_the_image_of_maps_of_its_own_size() -> None:
+    convs = [m for m in small(InfoGAN, refined=True).generator if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    widths = [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convs]
+    assert widths == [(8, 8, 1), (8, 4, 2), (4, 4, 1), (4, 2, 2), (2, 3, 1)]
+    assert small(InfoGAN, refined=True, width=1, image_shape=(1, 28, 28)).sample(2).shape == (2, 1, 28, 28)
+
+
+def test_a_refined_acgan_repeats_pixels_in_place_of_strided_layers() -> None:
+    generator = small(ACGAN, refined=True).generator
+    assert not any(isinstance(m, nn.ConvTranspose2d) for m in generator.modules())
+    widths = [(m.in_channels, m.out_channels) for m in generator.modules() if isinstance(m, nn.Conv2d)]
+    assert widths == [(16, 16), (16, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 3)]
+    assert small(ACGAN, refined=True, width=1, image_shape=(1, 24, 24)).sample(2).shape == (2, 1, 24, 24)
+
+
 @pytest.mark.parametrize("shape", [(2, 1, 1), (1, 28, 28), (3, 5, 9)])
 def test_fully_connected_models_make_any_shape(shape: tuple[int, int, int]) -> None:
     for cls in (GAN, CGAN):

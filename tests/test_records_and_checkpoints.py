@@ -6,10 +6,12 @@ import errno
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from lightning_gen import checkpoints, records
 from lightning_gen.errors import UserError
+from lightning_gen.models.gan import GAN
 from lightning_gen.module import ORIGIN
 
 
@@ -106,3 +108,17 @@ def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="was not written by lightning_gen"):
         checkpoints.read(tmp_path / "other.ckpt")
+
+
+@pytest.mark.filterwarnings("ignore:`weights_only` was not set")
+def test_a_checkpoint_of_a_plain_trainer_says_how_it_is_opened(tmp_path: Path) -> None:
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    trainer.strategy.connect(GAN(width=2))
+    trainer.save_checkpoint(tmp_path / "plain.ckpt")
+    with pytest.raises(UserError) as refused:
+        checkpoints.load_model(tmp_path / "plain.ckpt")
+    assert str(refused.value) == (
+        f"{tmp_path / 'plain.ckpt'} does not say which model it is of, as it was not written by `lgen fit` or "
+        "`experiment.fit`: Class.load_from_checkpoint(...) opens it in Python"
+    )
+    assert isinstance(GAN.load_from_checkpoint(tmp_path / "plain.ckpt"), GAN)

@@ -234,6 +234,30 @@ def test_a_finished_run_is_extended_by_a_longer_budget(run: Path, tmp_path: Path
     assert found[-1]["attempt"] == 1
 
 
+def test_a_run_goes_on_with_images_that_moved_and_not_with_others(tmp_path: Path) -> None:
+    def draw(folder: Path, n: int) -> None:
+        folder.mkdir()
+        for i in range(n):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i}.png")
+
+    draw(tmp_path / "here", 8)
+    draw(tmp_path / "others", 9)
+    run, data = (
+        tmp_path / "a run",
+        ["--data", "folder", "--data.root", str(tmp_path / "here"), "--data.resolution", "8"],
+    )
+    quick = ["--preset", "quick", "--data.batch_size", "4", "--metrics.every_kimg", "0", "--logger", "none"]
+    lgen("fit", "--model", "gan", *data, *quick, "--kimg", "0.008", "--out", str(run))
+    (tmp_path / "here").rename(tmp_path / "there")
+    longer = ["fit", "--resume", str(run), "--kimg", "0.016", "--data.root"]
+    refused = CliRunner().invoke(main, [*longer, str(tmp_path / "others")])
+    assert refused.exit_code == 2
+    assert "must see the same images" in refused.stderr
+    assert f"more samples: lgen sample '{run}' --n" in lgen(*longer, str(tmp_path / "there"))  # as a shell takes it
+    assert records.read(run / "metrics.jsonl")[-1]["images_seen"] == 16
+    assert yaml.safe_load((run / "run.yaml").read_text())["data"]["root"] == str(tmp_path / "there")
+
+
 def test_models_are_shown_with_everything_about_them() -> None:
     about = json.loads(lgen("models", "progan", "--json"))
     assert about["parameters"]["paper"] == {"generator": 23_079_115, "discriminator": 23_087_249}

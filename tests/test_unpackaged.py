@@ -200,6 +200,22 @@ def test_a_model_that_hands_keywords_on_to_a_model_of_ours_trains_with_the_setti
     succeed(*draw())
 
 
+def test_it_is_shared_without_its_file_which_whoever_gets_it_has_to_name() -> None:
+    train()
+    succeed("push", "run", "shared")
+    card = Path("shared/README.md").read_text()
+    assert "pip install lightning-gen\n" in card
+    assert "lgen sample shared --n 64 --seed 0 --grid grid.png --plugin FILE.py:Mine\n" in card
+    assert "The model is the class `Mine` of the file mine.py, which is not among these." in card
+    digest = unpackaged.find("mine.py:Mine").digest
+    said = succeed("pull", "shared", "--out", "theirs")
+    assert said.splitlines()[-1] == f"it needs the class Mine of mine.py {digest}: say --plugin FILE.py:Mine"
+    Path("mine.py").rename("moved.py")
+    succeed("sample", "theirs", "--n", "1", "--grid", "grid.png", "--plugin", "moved.py:Mine")
+    assert "mine.py, which is not there" in mistake("push", "run", "again")
+    succeed("push", "run", "again", "--plugin", "moved.py:Mine")
+
+
 def own_metric(name: str, gives: str) -> None:
     """A file of a metric of that name."""
     Path(f"{name}.py").write_text(

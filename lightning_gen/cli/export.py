@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def _weights(model: GenerativeModule, found: Path, path: Path) -> None:
     except OSError as reason:
         raise UserError(f"cannot write {path}: {reason.strerror}") from reason
     count = sum(weight.numel() for weight in model.parameters())
-    click.echo(f"{path}: {count:,} numbers; lgen sample {path} --grid grid.png")
+    click.echo(f"{path}: {count:,} numbers; lgen sample {shlex.quote(str(path))} --grid grid.png")
 
 
 def _shape(row: tuple[Any, ...]) -> str:

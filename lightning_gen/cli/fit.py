@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -28,7 +29,13 @@ from lightning_gen.cli.mistakes import INTERRUPTED
     help="Registered data source; by default `shapes`, which needs no files, or what the model usually learns from.",
 )
 @click.option("--preset", metavar="NAME", help="The model's `paper`, `quick`, … settings.")
-@click.option("--config", metavar="FILE", help="Settings as YAML; a run's run.yaml is one.")
+@click.option(
+    "--config",
+    multiple=True,
+    callback=options.once,
+    metavar="FILE",
+    help="Settings as YAML; a run's run.yaml is one.",
+)
 @click.option("--out", metavar="DIR", help="The run directory; runs/MODEL-DATA-N by default.")
 @click.option("--resume", metavar="RUN", help="Go on exactly where this run was, also after a crash.")
 @click.option(
@@ -126,10 +133,10 @@ def command(
     if finished.interrupted:
         if finished.saved:
             click.echo(f"stopped by {finished.interrupted} at {finished.images_seen / 1000:g} kimg, checkpoint saved")
-            click.echo(f"go on exactly there: lgen fit --resume {finished.folder}")
+            click.echo(f"go on exactly there: lgen fit --resume {shlex.quote(str(finished.folder))}")
         else:
             click.echo(f"stopped by {finished.interrupted} before the first step: there was nothing to save")
-            click.echo(f"start it again: lgen fit --resume {finished.folder}")
+            click.echo(f"start it again: lgen fit --resume {shlex.quote(str(finished.folder))}")
         sys.exit(INTERRUPTED)
     if quiet:
         return
@@ -143,7 +150,7 @@ def command(
     if finished.grid:
         click.echo(f"  {'samples':24} {finished.grid}")
     click.echo(f"  {'run':24} {finished.folder}")
-    click.echo(f"more samples: lgen sample {finished.folder} --n 64 --grid grid.png")
+    click.echo(f"more samples: lgen sample {shlex.quote(str(finished.folder))} --n 64 --grid grid.png")
 
 
 def _number(variable: str) -> int:

@@ -97,7 +97,7 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     import numpy as np
 
     from lightning_gen import registry, scoring
-    from lightning_gen.data import archive, pictures
+    from lightning_gen.data import archive, cache, pictures
     from lightning_gen.errors import UserError, nearest, said_as
 
     channels, _, side = model.image_shape
@@ -107,7 +107,7 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     elif path.is_file() and pictures.is_image(path.name):
         return {"image": picture(named, model)}
     elif archive.is_there(named):
-        with said_as({"--data.root ": ""}):
+        with said_as({"--data.root ": "", cache.ADVICE: ""}):
             source = registry.make("folder", "data", root=named, resolution=side, channels=channels, split="all")
     else:
         similar = nearest(named, registry.names("data"))

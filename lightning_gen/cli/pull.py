@@ -15,7 +15,7 @@ def command(source: str, out: str | None) -> None:
 
     Nothing that comes with it is run or unpickled.
     """
-    from lightning_gen import registry
+    from lightning_gen import registry, unpackaged
     from lightning_gen.sharing import repository
 
     folder = Path(out or source.removeprefix(repository.HUB).rstrip("/").split("/")[-1])
@@ -25,5 +25,8 @@ def command(source: str, out: str | None) -> None:
     if about["model"] in registry.names("models"):
         verb = "translate" if registry.load(about["model"]).translates else "sample"
         click.echo(f"lgen {verb} {folder} --help")
+    elif unpackaged.is_spec(about["distribution"]):
+        whose = f"{about['distribution']} {about['version']}"
+        click.echo(f"it needs the class {about['model']} of {whose}: say --plugin FILE.py:{about['model']}")
     else:
         click.echo(f"it needs {about['distribution']} {about['version']}: pip install {about['distribution']}")

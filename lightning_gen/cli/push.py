@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -28,4 +29,4 @@ def command(run: str, to: str, checkpoint: str | None, license: str | None, priv
     if private and not to.startswith(repository.HUB):
         raise UserError(f"--private is for the hub, and {to} is a folder")
     click.echo(repository.push(Path(run), to, checkpoint, license, private))
-    click.echo(f"others get it with: lgen pull {to}")
+    click.echo(f"others get it with: lgen pull {shlex.quote(to)}")

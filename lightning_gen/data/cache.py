@@ -195,6 +195,10 @@ Decode = Callable[[bytes, int, int], tuple[np.ndarray, list[str]]]
 """As `pictures.decode`: content, resolution and channels to pixels (channels, resolution, resolution) and changes."""
 
 
+ADVICE = "\n`--data.on_error skip` of --data folder leaves out what cannot be read"
+"""Ends what is said of an unreadable image. Whatever reads images without that option takes it away (`said_as`)."""
+
+
 def decode_all(
     files: Files, paths: Sequence[str], rows: Rows, *, skip: bool, decode: Decode = pictures.decode
 ) -> tuple[np.ndarray, dict[str, int], dict[str, str]]:
@@ -216,10 +220,7 @@ def decode_all(
         for path, pixels, made in outcomes:
             if isinstance(pixels, str):
                 if not skip:
-                    raise UserError(
-                        f"--data.root {files.root}: the image {path} cannot be read ({pixels})\n"
-                        "`--data.on_error skip` of --data folder leaves out what cannot be read"
-                    )
+                    raise UserError(f"--data.root {files.root}: the image {path} cannot be read ({pixels}){ADVICE}")
                 failures[path] = pixels
                 continue
             rows[row_of[path]] = pixels

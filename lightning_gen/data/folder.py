@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lightning_gen.data import archive, cache, pictures
 from lightning_gen.data.source import Batch, Source
-from lightning_gen.errors import UserError
+from lightning_gen.errors import UserError, said_as
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 """A folder of one of these names, in any case, is a split, not a class."""
@@ -102,6 +102,12 @@ class Folder(Source):
     def class_counts(self) -> Tensor:
         """Known from the preparation."""
         return torch.tensor(self._set.counts if self.class_names else [], dtype=torch.int64)
+
+
+def part(root: str, resolution: int, channels: int, split: str = "train") -> Folder:
+    """The pictures of `root` for another source, whose settings have no `on_error`."""
+    with said_as({cache.ADVICE: ""}):
+        return Folder(root, resolution, channels, split)
 
 
 def refuse_small(resolution: int) -> None:

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_gen import noise
-from lightning_gen.data import archive
-from lightning_gen.data.folder import Folder, usual_side
+from lightning_gen.data import archive, folder
+from lightning_gen.data.folder import usual_side
 from lightning_gen.data.pairs import Drawn, as_bytes, choice, keys_of, mirrored_views
 from lightning_gen.data.source import Batch, Source
 from lightning_gen.errors import UserError
@@ -320,6 +320,6 @@ def _base(root: str, resolution: int, channels: int, split: str) -> Source:
     """The pictures of `root`; `shapes` where there is none."""
     if not root:
         return Drawn(resolution, channels, split)
-    source = Folder(root, resolution, channels, split)
+    source = folder.part(root, resolution, channels, split)
     source.title = archive.title(root)
     return source

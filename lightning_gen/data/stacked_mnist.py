@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen import noise
-from lightning_gen.data.folder import Folder
+from lightning_gen.data import folder
 from lightning_gen.data.source import Batch, Source
 from lightning_gen.data.torchvision_sets import MNIST
 from lightning_gen.errors import UserError
@@ -45,7 +45,7 @@ class StackedMNIST(Source):
         if size < 1:
             raise UserError(f"--data.size {size}: at least one image is needed")
         self._digits: Source = (
-            Folder(root, resolution, channels=1, split=split) if root else MNIST("", resolution, split)
+            folder.part(root, resolution, channels=1, split=split) if root else MNIST("", resolution, split)
         )
         if self._digits.num_classes != 10:
             raise UserError(f"--data.root {root}: ten folders of digits are needed, not {self._digits.num_classes}")

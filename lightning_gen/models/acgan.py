@@ -19,10 +19,11 @@ from lightning_gen.module import Decay, GenerativeModule, StepOutput
 class Generator(nn.Module):
     """Table 2, above: latents (B, latent_dim), labels (B,) -> images (B, C, 8 side, 8 side) in [-1, 1].
 
-    The label is one-hot beside the latents. Transposed 5x5 convolutions double the size three times.
+    The label is one-hot beside the latents. Transposed 5x5 convolutions double the size three times; `refined`, they
+    are resize-convolutions (Odena, Dumoulin, Olah 2016, https://distill.pub/2016/deconv-checkerboard/).
     """
 
-    def __init__(self, latent_dim: int, num_classes: int, width: int, side: int, channels: int):
+    def __init__(self, latent_dim: int, num_classes: int, width: int, side: int, channels: int, refined: bool):
         super().__init__()
         self.num_classes = num_classes
         layers: list[nn.Module] = [
@@ -30,9 +31,16 @@ class Generator(nn.Module):
             nn.Unflatten(1, (4 * width, side, side)),
             nn.ReLU(inplace=True),
         ]
-        for wide, narrow in ((4 * width, 2 * width), (2 * width, width)):
-            layers += normed(nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=2, output_padding=1))
-        last = nn.ConvTranspose2d(width, channels, 5, stride=2, padding=2, output_padding=1)
+        widths = [4 * width, 2 * width, width]
+        if refined:
+            for wide, narrow in itertools.pairwise([*widths, max(1, width // 2)]):
+                layers += normed(nn.Conv2d(wide, wide, 3, padding=1))
+                layers += [nn.Upsample(scale_factor=2), *normed(nn.Conv2d(wide, narrow, 3, padding=1))]
+            last: nn.Module = nn.Conv2d(max(1, width // 2), channels, 3, padding=1)
+        else:
+            for wide, narrow in itertools.pairwise(widths):
+                layers += normed(nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=2, output_padding=1))
+            last = nn.ConvTranspose2d(width, channels, 5, stride=2, padding=2, output_padding=1)
         self.layers = nn.Sequential(*layers, last, nn.Tanh())
 
     def forward(self, latents: Tensor, label: Tensor) -> Tensor:
@@ -87,13 +95,16 @@ class ACGAN(GenerativeModule):
     paper searched, the activation noise is 0.1 and the learning rate 2e-4; the generator minimises the non-saturating
     loss in the place of L_S with its sign turned; fake images take the labels of the real batch, so that both have the
     data's frequencies. The preset `quick` leaves batch norm, dropout and noise out of the discriminator and adds
-    what the paper does not have, R1.
+    what the paper does not have: R1, a generator without strided layers, whose checkers both networks would take as a
+    sign for the class in place of its colour, and translations in front of the discriminator, for the same reason.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 8 from 24 to 128 pixels.
         num_classes: Number of labels; the data says it.
         latent_dim: Length of the latent vector.
-        width: Feature maps of the generator's layer nearest the image; they double towards the first one.
+        width: Feature maps of the generator's layer at half the image's size; they double towards the first one.
+        refined: Whether the generator enlarges by repeating pixels, has one more layer, half as wide, at the image's
+            own size, and a second one at each size before; in the paper each size has one strided layer.
         discriminator_width: The same for the discriminator; they double five times.
         discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         dropout: Share of the discriminator's activations that a training step leaves out, in each layer.
@@ -113,7 +124,8 @@ class ACGAN(GenerativeModule):
             "image_shape": (3, 32, 32),
             "num_classes": 48,
             "latent_dim": 16,
-            "width": 16,
+            "width": 32,
+            "refined": True,
             "discriminator_width": 8,
             "discriminator_norm": False,
             "dropout": 0.0,
@@ -127,7 +139,13 @@ class ACGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 5000, "data.batch_size": 100},
-        "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {
+            "kimg": 120,
+            "data.batch_size": 8,
+            "update.lr_decay": 0.4,
+            "augment.kind": "diffaugment",
+            "augment.policy": ["translation"],
+        },
     }
 
     def __init__(
@@ -136,6 +154,7 @@ class ACGAN(GenerativeModule):
         num_classes: NonNegativeInt = 10,
         latent_dim: PositiveInt = 100,
         width: PositiveInt = 96,
+        refined: bool = False,
         discriminator_width: PositiveInt = 16,
         discriminator_norm: bool = True,
         dropout: Decay = 0.5,
@@ -160,7 +179,7 @@ class ACGAN(GenerativeModule):
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
         side = resolution // 8
-        self.generator = Generator(latent_dim, num_classes, width, side, channels)
+        self.generator = Generator(latent_dim, num_classes, width, side, channels, refined)
         self.discriminator = Discriminator(
             num_classes, discriminator_width, side, channels, dropout, activation_noise, discriminator_norm
         )

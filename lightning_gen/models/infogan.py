@@ -45,20 +45,21 @@ def information(codes: Codes, guess: Codes) -> Tensor:
     return bound
 
 
-def generator(latent_dim: int, width: int, side: int, channels: int) -> nn.Sequential:
+def generator(latent_dim: int, width: int, side: int, channels: int, refined: bool) -> nn.Sequential:
     """Table 1, right: latents and codes (B, latent_dim) -> images (B, C, 4 side, 4 side) in [-1, 1]."""
-    return nn.Sequential(
-        nn.Linear(latent_dim, 16 * width),
-        nn.BatchNorm1d(16 * width),
-        nn.ReLU(inplace=True),
-        nn.Linear(16 * width, 2 * width * side**2),
-        nn.BatchNorm1d(2 * width * side**2),
-        nn.ReLU(inplace=True),
-        nn.Unflatten(1, (2 * width, side, side)),
-        *normed(nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1)),
-        nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
-        nn.Tanh(),
-    )
+    layers: list[nn.Module] = []
+    for narrow, wide in ((latent_dim, 16 * width), (16 * width, 2 * width * side**2)):
+        layers += [nn.Linear(narrow, wide), nn.BatchNorm1d(wide), nn.ReLU(inplace=True)]
+    layers.append(nn.Unflatten(1, (2 * width, side, side)))
+    if refined:
+        for wide in (2 * width, width):
+            layers += normed(nn.Conv2d(wide, wide, 3, padding=1))
+            layers += normed(nn.ConvTranspose2d(wide, max(1, wide // 2), 4, stride=2, padding=1))
+        last: nn.Module = nn.Conv2d(max(1, width // 2), channels, 3, padding=1)
+    else:
+        layers += normed(nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1))
+        last = nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1)
+    return nn.Sequential(*layers, last, nn.Tanh())
 
 
 class Discriminator(nn.Module):
@@ -103,7 +104,8 @@ class InfoGAN(GenerativeModule):
     Networks and settings are those of MNIST. Differences from the paper: images in [-1, 1] and tanh, where the code has
     [0, 1] and a sigmoid. Where the paper is silent the published code is followed (Q's Gaussian has unit variance, D
     and Q take one step together, and so do G and Q's bound). The preset `quick` leaves batch norm out of the
-    discriminator and adds R1, which the paper does not have.
+    discriminator and adds what the paper does not have: R1, and a generator whose last layer works at the image's own
+    size.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 4 from 16 to 64 pixels.
@@ -111,7 +113,10 @@ class InfoGAN(GenerativeModule):
         categorical_codes: Number of categorical codes.
         categories: Values of each categorical code.
         continuous_codes: Number of continuous codes, uniform in [-1, 1].
-        width: Feature maps of the generator's layer nearest the image (64 in the paper); the others have multiples.
+        width: Feature maps of the generator's layer at half the image's size (64 in the paper); the others before it
+            have multiples.
+        refined: Whether the generator has one more layer, half as wide, at the image's own size and a second one at
+            each size before; in the paper each size has one strided layer.
         discriminator_width: The same for the discriminator.
         discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         information: Weight of the mutual information's lower bound (lambda of equation 6).
@@ -130,7 +135,8 @@ class InfoGAN(GenerativeModule):
             "image_shape": (3, 32, 32),
             "noise_dim": 16,
             "categories": 8,
-            "width": 16,
+            "width": 32,
+            "refined": True,
             "discriminator_width": 32,
             "discriminator_norm": False,
             "lr": 2e-3,
@@ -153,6 +159,7 @@ class InfoGAN(GenerativeModule):
         categories: PositiveInt = 10,
         continuous_codes: NonNegativeInt = 2,
         width: PositiveInt = 64,
+        refined: bool = False,
         discriminator_width: PositiveInt = 64,
         discriminator_norm: bool = True,
         information: NonNegativeFloat = 1.0,
@@ -174,7 +181,7 @@ class InfoGAN(GenerativeModule):
             raise UserError("infogan needs a code: --model.categorical_codes or --model.continuous_codes above 0")
         self.latent_dim = noise_dim + categorical_codes * categories + continuous_codes
         self.critic_steps = critic_steps
-        self.generator = generator(self.latent_dim, width, resolution // 4, channels)
+        self.generator = generator(self.latent_dim, width, resolution // 4, channels, refined)
         codes = (categorical_codes, categories, continuous_codes)
         self.discriminator = Discriminator(
             discriminator_width, resolution // 4, channels, *codes, batch_norm=discriminator_norm

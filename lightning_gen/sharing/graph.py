@@ -51,11 +51,13 @@ class Drawing(nn.Module):
         self._view = model.views[0] if model.translates else None
 
     def forward(self, first: Tensor, label: Tensor | None = None) -> Tensor:
-        """Images (n, *image_shape) in [-1, 1]."""
+        """Images (n, *image_shape) in [-1, 1]: what networks without a tanh draw beyond is cut off here, since another
+        program's bytes would overflow."""
         asked = None if label is None else {"label": label}
+        latents = first if self._view is None else None
         if self._view is not None:
-            return self._generate(None, {self._view: first, **(asked or {})})
-        return self._generate(first, asked)
+            asked = {self._view: first, **(asked or {})}
+        return self._generate(latents, asked).clamp(-1, 1)
 
 
 def inputs(model: GenerativeModule, n: int, seed: int) -> dict[str, Tensor]:
@@ -137,7 +139,7 @@ def _torchscript(drawing: Drawing, example: dict[str, Tensor], model: Generative
 
 
 def _plain(model: GenerativeModule) -> dict[str, Any]:
-    return {"distribution": model.origin.get("distribution"), "settings": dict(model.hparams)}
+    return {"distribution": model.origin.get("distribution"), "settings": model.own_settings()}
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from lightning_gen import checkpoints, files, registry, report
+from lightning_gen import checkpoints, files, registry, report, unpackaged
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.passport import Passport
 from lightning_gen.module import ORIGIN
@@ -43,8 +43,10 @@ def push(run: Path, to: str, which: str | None = None, license: str | None = Non
     Raises:
         UserError: `run` is none, `to` holds something else, cannot be written, or the hub refuses.
     """
-    content = checkpoints.read(checkpoints.find(run, which))
+    file = checkpoints.find(run, which)
+    content = checkpoints.read(file)
     found = report.read(run)
+    registry.recall(content[ORIGIN].get("plugins", []), str(file))
     about = described(found, content, which or "last")
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
@@ -149,6 +151,7 @@ def card(about: dict[str, Any], to: str, pictured: bool, license: str | None) ->
         pictured=pictured,
         translates=translates,
         ours=about["distribution"] == registry.OURS,
+        in_file=unpackaged.is_spec(about["distribution"]),
     )
 
 

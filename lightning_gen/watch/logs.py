@@ -70,7 +70,8 @@ def read(path: Path) -> list[Log]:
         logs += _own_run(own, file)
     if not logs:
         raise UserError(
-            f"{path} is no log of a run: a line of metrics.jsonl has images_seen and losses or scores, "
+            f"{path} is no log of a run: a line of metrics.jsonl has images_seen or step, and losses "
+            "(loss_d, loss_g) or scores (fid/tiny), "
             "a line with a whole run has losses_step_d_g or fid_step_value"
         )
     return logs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,6 @@ def test_the_passport_stands_beside_the_scores(pictures: Path) -> None:
 
 
 def test_a_folder_and_an_archive_of_the_same_images_score_the_same(pictures: Path, tmp_path: Path) -> None:
-    import shutil
-
     archive = shutil.make_archive(str(tmp_path / "pictures"), "zip", pictures)
     one, other = (evaluate(p, "--reference", "shapes", "--metrics", "fid") for p in (pictures, archive))
     assert one["scores"] == other["scores"]
@@ -91,8 +90,6 @@ def test_a_folder_and_an_archive_of_the_same_images_score_the_same(pictures: Pat
 
 
 def test_a_changed_pixel_of_the_reference_is_not_answered_from_the_cache(pictures: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "reference"
     shutil.copytree(pictures, copy)
     before = evaluate(pictures, "--reference", copy, "--metrics", "fid")
@@ -269,6 +266,44 @@ def test_translations_are_compared_with_their_own_targets_also_where_the_data_is
 def test_what_is_drawn_from_noise_has_no_right_answer(drawer: Path) -> None:
     said = refused(drawer, "--reference", "paired", "--metrics", "psnr", "--n", 64)
     assert "the images of this model are not made from those of shapes, outline and filled" in said
+
+
+def test_a_run_and_a_model_are_no_reference_though_a_run_holds_pictures(
+    drawer: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").touch()
+    for reference in (drawer, tmp_path, drawer / "checkpoints" / "last.ckpt"):
+        said = refused(pictures, "--reference", reference, "--metrics", "fid")
+        assert said == (
+            f"Error: --reference {reference} is a run or a model: name a data source or images, "
+            f"such as those of `lgen sample {reference} --out DIR`\n"
+        )
+
+
+def test_it_says_when_the_data_is_not_what_the_run_was_trained_on(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "data")
+    data = ("--data", "folder", "--data.root", str(tmp_path / "data"), "--data.batch_size", "4")
+    run = tmp_path / "run"
+    done = CliRunner().invoke(main, ["fit", "--model", "gan", "--model.width", "4", *data, *SMALL, "--out", str(run)])
+    assert done.exit_code == 0, done.output
+    asked = ("--metrics", "is", "--n", 64)
+    assert "changed" not in evaluate(run, *asked)["said"]
+    (tmp_path / "data" / "000.png").unlink()
+    note = f"WARNING  the data of {run} changed since its training, and is compared as it is now\n"
+    assert note in evaluate(run, *asked)["said"]
+    assert note in evaluate(run, "--split", "train", *asked)["said"]
+    assert "changed" not in evaluate(run, "--reference", pictures, *asked)["said"]
+    assert "changed" not in evaluate(run, "--split", "all", *asked)["said"], "another part than it was trained on"
+
+
+def test_an_unreadable_image_is_named_with_the_option_that_this_verb_has_for_it(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "broken")
+    (tmp_path / "broken" / "007.png").write_bytes((pictures / "007.png").read_bytes()[:60])
+    said = refused(tmp_path / "broken", "--reference", "shapes", "--metrics", "is")
+    assert said.endswith("\n`--on-error skip` leaves out what cannot be read\n")
+    said = refused(pictures, "--reference", tmp_path / "broken", "--metrics", "is")
+    assert "007.png cannot be read" in said
+    assert "skip" not in said
 
 
 def test_labels_of_other_classes_than_the_reference_has_are_not_scored(

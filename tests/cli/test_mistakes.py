@@ -293,6 +293,16 @@ def test_a_resumed_run_already_says_what_it_is(run: Path, option: str) -> None:
     assert mistake("fit", "--resume", "run", option, "dcgan").startswith(f"{option} cannot be given with --resume")
 
 
+def test_settings_in_two_files_are_refused() -> None:
+    assert mistake("fit", "--config", "a.yaml", "--config", "b.yaml").startswith("--config is given 2 times")
+
+
+def test_a_budget_of_less_than_an_image_is_refused(tmp_path: Path) -> None:
+    said = mistake("fit", "--model", "dcgan", "--kimg", "0.0004", "--out", str(tmp_path / "run"))
+    assert said == "--kimg 0.0004 is less than one image"
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_resumed_run_may_be_longer(run: Path) -> None:
     assert "0.12 kimg" in succeed("fit", "--resume", "run", "--kimg", "0.12")
     assert yaml.safe_load((run / "run.yaml").read_text())["kimg"] == 0.12

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lightning_gen import registry, scoring
 from lightning_gen.data import cache, pictures
 from lightning_gen.data.folder import Arranged, Folder, arrange
 from lightning_gen.errors import UserError
@@ -261,6 +262,42 @@ def test_an_unreadable_image_stops_or_is_skipped(tmp_path: Path, cache_of_this_t
         (note,) = source.notes
         assert note.startswith("2 unreadable images skipped: a/2.png (")
         assert note.endswith("b/2.jpg (not an image, or of a kind that is not read)")
+
+
+OF_FILES = [
+    "colorize",
+    "denoise",
+    "edges",
+    "groups",
+    "inpaint",
+    "paired",
+    "stacked-mnist",
+    "super-resolution",
+    "unpaired",
+]
+
+
+@pytest.mark.parametrize("name", OF_FILES)
+def test_a_source_without_the_option_does_not_advise_to_skip_an_unreadable_image(name: str, tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", "A/1.png", "B/1.png")
+    (root / "A" / "2.png").write_bytes(picture(1)[:45])
+    with pytest.raises(UserError, match=r"2\.png cannot be read \([^\n]+\)$"):
+        registry.make(name, "data", root=str(root), resolution=8)
+
+
+def test_pictures_b_that_cannot_be_read_are_named_without_advice_to_skip_them(tmp_path: Path) -> None:
+    a, b = (folder(tmp_path / name, "1.png", "2.png") for name in "ab")
+    (b / "2.png").write_bytes(picture(1)[:45])
+    for name in ("paired", "unpaired"):
+        with pytest.raises(UserError, match=r"--data\.root_b .+ 2\.png cannot be read \([^\n]+\)$"):
+            registry.make(name, "data", root=str(a), root_b=str(b), resolution=8)
+
+
+def test_a_verb_that_reads_the_data_of_a_run_has_no_option_to_skip_an_unreadable_image(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", "1.png")
+    (root / "2.png").write_bytes(picture(1)[:45])
+    with pytest.raises(UserError, match=r"2\.png cannot be read \([^\n]+\)$"):
+        scoring.registered_source("folder", {"root": str(root), "resolution": 8, "on_error": "stop"})
 
 
 def test_a_broken_link_is_an_unreadable_image(tmp_path: Path):
