@@ -570,8 +570,8 @@ class GenerativeModule(pl.LightningModule):
         constructor decides itself are in `hparams` too."""
         taken: set[str] = set()
         for base in type(self).__mro__:
-            if "__init__" in vars(base):
-                parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+            if own := vars(base).get("__init__"):
+                parameters = inspect.signature(own).parameters
                 taken |= set(parameters)
                 if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
                     break  # what it does not hand on is no setting

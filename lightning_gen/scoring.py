@@ -177,11 +177,7 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     if named is None:
         if subject.run is None:
             raise UserError("compared with what? --reference NAME (`lgen data` lists them) or a folder of images")
-        source, notes = _data_of(subject.run, split)
-        its_own = split in (None, _data_settings(subject.run).get("split"))
-        if its_own and subject.trained_on not in (None, source.digest()):
-            notes.append(f"WARNING  the data of {subject.run} changed since its training, and is compared as it is now")
-        return source, notes
+        return _data_of(subject.run, split, subject.trained_on)
     registered = named in registry.names("data")
     kind = registry.load(named, "data").kind if registered else "image"
     if kind != subject.kind:
@@ -201,20 +197,20 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     return open_images(named, split or "train")
 
 
-def _data_of(run: Path, split: str | None) -> tuple[Source, list[str]]:
-    """The data that a run was trained on, and what to say about how it was read; of another part where one is named."""
-    settings = _data_settings(run)
+def _data_of(run: Path, split: str | None, trained_on: str | None = None) -> tuple[Source, list[str]]:
+    """The data that a run was trained on, and what to say about how it was read; of another part where one is named.
+    Of the run's own part it is said where its digest is not `trained_on` any more."""
+    settings = yaml.safe_load((run / "run.yaml").read_text())["data"]
     name = settings.pop("name")
     for stream_only in ("batch_size", "workers"):
         settings.pop(stream_only, None)
+    its_own = split in (None, settings.get("split"))
     if split is not None:
         settings["split"] = split
-    return _made(name, settings)
-
-
-def _data_settings(run: Path) -> dict[str, Any]:
-    settings: dict[str, Any] = yaml.safe_load((run / "run.yaml").read_text())["data"]
-    return settings
+    source, notes = _made(name, settings)
+    if its_own and trained_on not in (None, source.digest()):
+        notes.append(f"WARNING  the data of {run} changed since its training, and is compared as it is now")
+    return source, notes
 
 
 def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:

@@ -242,10 +242,8 @@ def test_a_run_goes_on_with_images_that_moved_and_not_with_others(tmp_path: Path
 
     draw(tmp_path / "here", 8)
     draw(tmp_path / "others", 9)
-    run, data = (
-        tmp_path / "a run",
-        ["--data", "folder", "--data.root", str(tmp_path / "here"), "--data.resolution", "8"],
-    )
+    run = tmp_path / "a run"
+    data = ["--data", "folder", "--data.root", str(tmp_path / "here"), "--data.resolution", "8"]
     quick = ["--preset", "quick", "--data.batch_size", "4", "--metrics.every_kimg", "0", "--logger", "none"]
     lgen("fit", "--model", "gan", *data, *quick, "--kimg", "0.008", "--out", str(run))
     (tmp_path / "here").rename(tmp_path / "there")

@@ -15,6 +15,15 @@ from lightning_gen.cli import options
 from lightning_gen.cli.mistakes import INTERRUPTED
 
 
+def _one_file(context: click.Context, option: click.Parameter, files: tuple[str, ...]) -> str | None:
+    """The file of settings; of two click alone would take the last one, without a word."""
+    from lightning_gen.errors import UserError
+
+    if len(files) > 1:
+        raise UserError(f"--config is given {len(files)} times: one file holds all settings")
+    return files[0] if files else None
+
+
 @click.command("fit", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.option(
     "--model",
@@ -32,7 +41,7 @@ from lightning_gen.cli.mistakes import INTERRUPTED
 @click.option(
     "--config",
     multiple=True,
-    callback=options.once,
+    callback=_one_file,
     metavar="FILE",
     help="Settings as YAML; a run's run.yaml is one.",
 )

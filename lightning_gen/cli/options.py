@@ -29,17 +29,6 @@ plugin: Any = click.option(
 """What it names is a part like any other, so no verb has to know of it."""
 
 
-def once(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
-    """The value of an option of which click alone would take the last one, without a word.
-
-    Raises:
-        UserError: it was given more than once.
-    """
-    if len(values) > 1:
-        raise UserError(f"{option.opts[0]} is given {len(values)} times: one file holds all settings")
-    return values[0] if values else None
-
-
 class _Device(click.ParamType):
     """Where torch computes: a device that this machine has."""
 

@@ -54,10 +54,11 @@ class Drawing(nn.Module):
         """Images (n, *image_shape) in [-1, 1]: what networks without a tanh draw beyond is cut off here, since another
         program's bytes would overflow."""
         asked = None if label is None else {"label": label}
-        latents = first if self._view is None else None
         if self._view is not None:
-            asked = {self._view: first, **(asked or {})}
-        return self._generate(latents, asked).clamp(-1, 1)
+            drawn = self._generate(None, {self._view: first, **(asked or {})})
+        else:
+            drawn = self._generate(first, asked)
+        return drawn.clamp(-1, 1)
 
 
 def inputs(model: GenerativeModule, n: int, seed: int) -> dict[str, Tensor]:
