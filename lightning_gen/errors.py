@@ -24,7 +24,7 @@ def said_as(words: Mapping[str, str]) -> Iterator[None]:
     """Inside, what a `UserError` says is said in the words of the verb that was typed: each key, in turn, by its value.
 
     Raises:
-        UserError: the same, in those words.
+        UserError: the same, of the same class, in those words.
     """
     try:
         yield
@@ -32,7 +32,7 @@ def said_as(words: Mapping[str, str]) -> Iterator[None]:
         said = str(reason)
         for theirs, ours in words.items():
             said = said.replace(theirs, ours)
-        raise UserError(said) from reason
+        raise type(reason)(said) from reason
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

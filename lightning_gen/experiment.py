@@ -22,6 +22,7 @@ from lightning_gen.augment import AugmentOptions
 from lightning_gen.callbacks.interrupt import Interrupt, Listen, Stopped
 from lightning_gen.callbacks.metrics import Metrics
 from lightning_gen.callbacks.watch import Watch
+from lightning_gen.data.cache import Unreadable
 from lightning_gen.data.module import RunData
 from lightning_gen.data.source import Source
 from lightning_gen.errors import StrangerError, UserError
@@ -174,6 +175,10 @@ def build_source(settings: Settings) -> Source:
     keywords = {k: v for k, v in settings.values["data"].items() if k not in ("batch_size", "workers")}
     try:
         source: Source = registry.make(settings.data, "data", **_tuples(source_class, keywords))
+    except Unreadable as reason:
+        if "on_error" not in settings.values["data"]:
+            raise
+        raise UserError(f"{reason}\n`--data.on_error skip` leaves out what cannot be read") from reason
     except UserError as reason:
         if "model.image_shape" in settings.explicit and "data.resolution" not in settings.explicit:
             # the source blames the setting that followed from the one that the user wrote

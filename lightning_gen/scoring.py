@@ -16,7 +16,8 @@ import yaml
 from torch import Tensor
 
 from lightning_gen import checkpoints, images, registry
-from lightning_gen.data import archive, cache, pictures
+from lightning_gen.data import archive, pictures
+from lightning_gen.data.cache import Unreadable
 from lightning_gen.data.folder import Folder, usual_side
 from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError, nearest, said_as
@@ -152,10 +153,14 @@ def images_subject(root: str, on_error: Literal["stop", "skip"] = "stop") -> Sub
 def open_images(root: str, split: str, *, on_error: Literal["stop", "skip"] | None = None) -> tuple[Source, list[str]]:
     """A folder or archive of images at their own size, and what to say about how it was read; `on_error` where the user
     has a say in it."""
-    advice = "\n`--on-error skip` leaves out what cannot be read" if on_error else ""
-    with said_as({cache.ADVICE: advice, "--data.root ": "", "--data.split": "--split"}):
-        side, notes = usual_side(root, split)
-        source = Folder(root=root, resolution=side, split=split, on_error=on_error or "stop")
+    try:
+        with said_as({"--data.root ": "", "--data.split": "--split"}):
+            side, notes = usual_side(root, split)
+            source = Folder(root=root, resolution=side, split=split, on_error=on_error or "stop")
+    except Unreadable as reason:
+        if on_error is None:
+            raise
+        raise UserError(f"{reason}\n`--on-error skip` leaves out what cannot be read") from reason
     return source, [*notes, *source.notes]
 
 
@@ -185,7 +190,7 @@ def reference_of(subject: Subject, named: str | None, split: str | None) -> tupl
     if registered:
         channels, _, side = subject.image_shape
         wanted = {"resolution": side, "channels": channels, **({"split": split} if split else {})}
-        return _made(named, wanted)
+        return _made(named, wanted, f"--reference {named}")
     if not archive.is_there(named):
         similar = nearest(named, registry.names("data"))
         raise UserError(f"--reference {named}: no data source{similar}, and no such folder or archive")
@@ -207,16 +212,16 @@ def _data_of(run: Path, split: str | None, trained_on: str | None = None) -> tup
     its_own = split in (None, settings.get("split"))
     if split is not None:
         settings["split"] = split
-    source, notes = _made(name, settings)
+    source, notes = _made(name, settings, f"the data of {run}")
     if its_own and trained_on not in (None, source.digest()):
         notes.append(f"WARNING  the data of {run} changed since its training, and is compared as it is now")
     return source, notes
 
 
-def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
+def _made(name: str, settings: dict[str, Any], whose: str) -> tuple[Source, list[str]]:
     if "split" in settings and "split" not in inspect.signature(registry.load(name, "data")).parameters:
         raise UserError(f"--split {settings['split']}: the data {name} has no splits")
-    with said_as({"--data.split": "--split", "--data.": "--reference: "}):
+    with said_as({"--data.split": "--split", "--data.root ": f"{whose}: ", "--data.": f"{whose}: "}):
         source = registered_source(name, settings)
     return source, list(getattr(source, "notes", []))
 
@@ -224,7 +229,7 @@ def _made(name: str, settings: dict[str, Any]) -> tuple[Source, list[str]]:
 def registered_source(name: str, settings: dict[str, Any]) -> Source:
     """The data source, with those of the settings that it has, for a verb that takes its name and no `--data.root`."""
     known = inspect.signature(registry.load(name, "data")).parameters
-    with said_as({", or name the folder that holds it with --data.root": "", cache.ADVICE: ""}):
+    with said_as({", or name the folder that holds it with --data.root": ""}):
         source: Source = registry.make(name, "data", **{k: value for k, value in settings.items() if k in known})
     return source
 

@@ -324,7 +324,7 @@ def test_encode_plots_and_edit_and_project_write(checkpoints: dict[str, str], pi
         (["decode", "{vae}", "{vae}", "--grid", "x.png"], "no array `latents`"),
         (["decode", "{dcgan}", "{none}", "--grid", "x.png"], "its array is empty"),
         (["decode", "{dcgan}", "{one}", "--grid", "x.png"], "its array is a single number"),
-        (["decode", "{cgan}", "{some}", "--grid", "x.png"], "--label K"),
+        (["decode", "{cgan}", "{some}", "--grid", "x.png"], "--label CLASS"),
         (["decode", "{pix2pix}", "{some}", "--grid", "x.png"], "lgen translate"),
         (["decode", "{dcgan}", "{some}", "--out", "{some}"], "cannot write"),
         (["interpolate", "{vae}", "--seed", str(2**64), "--png", "x.png"], "not in the range"),
@@ -335,7 +335,7 @@ def test_encode_plots_and_edit_and_project_write(checkpoints: dict[str, str], pi
         (["interpolate", "{stylegan2}", "--truncation", "inf", "--png", "x.png"], "--truncation inf"),
         (["traverse", "{vae}", "--reach", "nan", "--png", "x.png"], "--reach nan"),
         (["edit", "{vae}", *SETS, "--amounts=0,nan", "--png", "x.png"], "--amounts 0,nan"),
-        (["project", "{cgan}", "--input", "shapes", "--out", "x.npz"], "--label K"),
+        (["project", "{cgan}", "--input", "shapes", "--out", "x.npz"], "--label CLASS"),
         (["project", "{vq-vae}", "--input", "shapes", "--out", "x.npz"], "no latent space"),
     ],
 )

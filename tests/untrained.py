@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ def model(name: str, settings: dict[str, Any]) -> GenerativeModule:
     return made
 
 
-def checkpoint(name: str, settings: dict[str, Any], folder: Path) -> str:
+def checkpoint(name: str, settings: dict[str, Any], folder: Path, class_names: Sequence[str] = ()) -> str:
     made = model(name, settings)
     content = {"state_dict": made.state_dict(), "hyper_parameters": dict(made.hparams)}
-    content[ORIGIN] = {"model": name, "distribution": "lightning-gen", "version": "0"}
+    content[ORIGIN] = {
+        "model": name,
+        "distribution": "lightning-gen",
+        "version": "0",
+        "class_names": list(class_names),
+    }
     AtomicCheckpointIO().save_checkpoint(content, folder / f"{name}.ckpt")
     return str(folder / f"{name}.ckpt")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--png", metavar="FILE", help="Write a row for each image: itself, what is known of it, completions.")
 @click.option("--out", metavar="DIR", help="Write each completion as a PNG, named by image and draw.")
 @latents.seed
-@latents.label
+@options.label
 @options.plugin
 @latents.device
 def command(
@@ -49,7 +49,7 @@ def command(
     png: str | None,
     out: str | None,
     seed: int,
-    label: int | None,
+    label: str | None,
     device: str,
 ) -> None:
     """Draw the hidden part of images by an autoregressive model; the known pixels stay as they are.
@@ -66,15 +66,16 @@ def command(
 
     from lightning_gen import images
 
-    model, name = latents.open_model(run, device, label, vectors=False)
+    model, name = latents.open_model(run, device, vectors=False)
+    wanted = options.of_classes(model, label)
     if not model.completes:
         raise UserError(f"{name} completes no images: autoregressive models do, such as pixelcnn")
-    latents.require_label(model, label)
+    latents.require_label(model, wanted)
     pixels = latents.pixels(named, model, n)["image"]
     known = visible(model.image_shape, hidden, share).expand(len(pixels), -1, -1, -1)
     condition = {"image": pixels, "known": known}
-    if label is not None:
-        condition["label"] = torch.full((len(pixels),), label)
+    if wanted is not None:
+        condition["label"] = torch.full((len(pixels),), wanted)
     completions = []
     for draw in range(draws):
         sample = model.sample(len(pixels), seed=seed, start=draw * len(pixels), condition=condition)

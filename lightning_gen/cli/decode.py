@@ -14,10 +14,10 @@ from lightning_gen.cli import latents, options, output
 @click.argument("file", metavar="FILE.npz")
 @click.option("--out", metavar="DIR", help="Write each image as a PNG, named by its index.")
 @click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
-@latents.label
+@options.label
 @options.plugin
 @latents.device
-def command(run: str, file: str, out: str | None, grid: str | None, label: int | None, device: str) -> None:
+def command(run: str, file: str, out: str | None, grid: str | None, label: str | None, device: str) -> None:
     """Make the images of `latents` (N, ...) in an .npz file, such as `lgen encode` and `lgen project` write."""
     from lightning_gen.errors import UserError
 
@@ -32,14 +32,15 @@ def command(run: str, file: str, out: str | None, grid: str | None, label: int |
     from lightning_gen import images
     from lightning_gen.module import GenerativeModule
 
-    model, name = latents.open_model(run, device, label, vectors=False)
+    model, name = latents.open_model(run, device, vectors=False)
+    wanted = options.of_classes(model, label)
     kind = latents.kind(model)
     if model.translates:
         raise UserError(f"{name} makes images of pictures, not of latents: `lgen translate` takes yours")
     if kind == "points" and out is not None:
         raise UserError(f"{name} draws points of the plane: --grid FILE shows them all in one picture")
     if type(model).decode is GenerativeModule.decode:  # codes know of which class they are
-        latents.require_label(model, label)
+        latents.require_label(model, wanted)
     try:
         with np.load(file, allow_pickle=False) as content:
             found = torch.from_numpy(content["latents"])
@@ -53,7 +54,7 @@ def command(run: str, file: str, out: str | None, grid: str | None, label: int |
     with torch.no_grad(), model.asked():
         for part in found.to(device).split(64):
             torch.manual_seed(0)
-            condition = None if label is None else {"label": torch.full((len(part),), label, device=device)}
+            condition = None if wanted is None else {"label": torch.full((len(part),), wanted, device=device)}
             try:
                 made.append(images.as_stored(model.decode(part, condition), kind).cpu())
             except (RuntimeError, IndexError, ValueError) as reason:

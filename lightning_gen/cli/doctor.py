@@ -11,7 +11,7 @@ import sys
 import click
 
 from lightning_gen import __version__, registry
-from lightning_gen.errors import UserError
+from lightning_gen.errors import UserError, said_as
 from lightning_gen.plugin import survey
 
 IMPORT = 60.0
@@ -141,23 +141,30 @@ def _speed() -> None:
 def _images(root: str) -> list[str]:
     import numpy as np
 
-    from lightning_gen.data.folder import Folder
+    from lightning_gen.data.cache import Unreadable
+    from lightning_gen.data.folder import Folder, named_sizes, sizes_of
 
+    problems = []
     try:
-        source = Folder(root=root)
+        with said_as({"--data.root ": ""}):
+            sizes = sizes_of(root)
+            try:
+                source = Folder(root=root)
+            except Unreadable:
+                source = Folder(root=root, on_error="skip")
+                problems.append(f"{root}: a run stops at an unreadable image; --data.on_error skip leaves them out")
     except UserError as reason:
         return [str(reason)]
     rows = source.read(np.arange(min(len(source), 2000)))["image"].float()
     classes = f"{source.num_classes} classes" if source.num_classes else "no classes"
     click.echo(
-        f"{root}: {len(source):,} images, {classes}, split {source.split}; "
-        f"mean {rows.mean():.0f}, deviation {rows.std():.0f} of 255"
+        f"{root}: {len(source):,} image{'' if len(source) == 1 else 's'} of {named_sizes(sizes)} pixels, {classes}, "
+        f"split {source.split}; mean {rows.mean():.0f}, deviation {rows.std():.0f} of 255"
     )
     for note in source.notes:
         click.echo(f"  {note}")
-    problems = []
     if len(source) < 2048:
-        problems.append(f"{root} has {len(source)} images: a score against fewer than 2,048 says little")
+        problems.append(f"{root} has fewer than 2,048 images: a score against so few says little")
     if source.num_classes == 1:
         problems.append(f"{root} has a single class, {source.class_names[0]!r}: every label would be 0")
     if float(rows.flatten(1).std(dim=1).median()) < 2:

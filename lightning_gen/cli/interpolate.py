@@ -20,7 +20,7 @@ from lightning_gen.cli import latents, options, output
 @click.option("--mp4", metavar="FILE", help="Write a film; needs the extra `video`.")
 @options.truncation
 @latents.seed
-@latents.label
+@options.label
 @options.plugin
 @latents.device
 def command(
@@ -34,7 +34,7 @@ def command(
     mp4: str | None,
     truncation: float | None,
     seed: int,
-    label: int | None,
+    label: str | None,
     device: str,
 ) -> None:
     """Walk through the latent space of a run or checkpoint, between images of its stream or images of yours."""
@@ -57,7 +57,8 @@ def command(
 
     from lightning_gen import images, latent
 
-    model, name = latents.open_model(run, device, label)
+    model, name = latents.open_model(run, device)
+    wanted = options.of_classes(model, label)
     if files:
         pixels = torch.cat([latents.picture(file, model) for file in files])
         ends = latent.latents_of(model, images.from_uint8(pixels)).cpu()
@@ -65,7 +66,7 @@ def command(
         ends = torch.cat([model.latents(1, seed=seed, start=place) for place in places])
     path = latent.spherical if (how or ("linear" if files else "spherical")) == "spherical" else latent.linear
     asked = options.of_generate(model, name, truncation=truncation)
-    made = images.to_uint8(latent.images_of(model, latent.walk(ends, steps, path), label, seed, **asked)).cpu()
+    made = images.to_uint8(latent.images_of(model, latent.walk(ends, steps, path), wanted, seed, **asked)).cpu()
     frames = images.shown(made, latents.kind(model))
     if png is not None:
         rows = [frames[first : first + steps + 1] for first in range(0, len(frames) - 1, steps)]

@@ -20,29 +20,23 @@ given: Any = click.option(
 )
 few: Any = click.option("--n", type=click.IntRange(min=1), default=8, show_default=True, help="Number of images.")
 seed: Any = click.option("--seed", type=options.NUMBER, default=0, show_default=True, help="Names the stream.")
-label: Any = click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
 device: Any = click.option(
     "--device", type=options.DEVICE, default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1."
 )
 
 
-def open_model(run: str, device: str, label: int | None = None, vectors: bool = True) -> tuple[GenerativeModule, str]:
+def open_model(run: str, device: str, vectors: bool = True) -> tuple[GenerativeModule, str]:
     """The model of a run and its name; with `vectors` one that has a latent space.
 
     Raises:
-        UserError: no such run, a label that the model does not know, or no latent space.
+        UserError: no such run, or no latent space.
     """
     from lightning_gen import checkpoints, latent
-    from lightning_gen.errors import UserError
 
     model, origin = checkpoints.load_model(checkpoints.find(run), device)
     name: str = origin["model"]
     if vectors:
         latent.require(model, name)
-    if label is not None and not model.num_classes:
-        raise UserError(f"{name} is not conditional: --label means nothing to it")
-    if label is not None and label >= model.num_classes:
-        raise UserError(f"--label {label}: the model knows classes 0 to {model.num_classes - 1}")
     return model, name
 
 
@@ -55,7 +49,7 @@ def require_label(model: GenerativeModule, label: int | None) -> None:
     from lightning_gen.errors import UserError
 
     if label is None and model.num_classes:
-        raise UserError("the model draws classes: --label K says of which one the images are")
+        raise UserError("the model draws classes: --label CLASS says of which one the images are")
 
 
 def kind(model: GenerativeModule) -> str:
@@ -97,7 +91,7 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     import numpy as np
 
     from lightning_gen import registry, scoring
-    from lightning_gen.data import archive, cache, pictures
+    from lightning_gen.data import archive, pictures
     from lightning_gen.errors import UserError, nearest, said_as
 
     channels, _, side = model.image_shape
@@ -107,7 +101,7 @@ def pixels(named: str, model: GenerativeModule, n: int | None = None) -> dict[st
     elif path.is_file() and pictures.is_image(path.name):
         return {"image": picture(named, model)}
     elif archive.is_there(named):
-        with said_as({"--data.root ": "", cache.ADVICE: ""}):
+        with said_as({"--data.root ": ""}):
             source = registry.make("folder", "data", root=named, resolution=side, channels=channels, split="all")
     else:
         similar = nearest(named, registry.names("data"))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lightning_gen import registry
-from lightning_gen.errors import UserError
+from lightning_gen.errors import UserError, nearest
 
 
 def _include(ctx: click.Context, option: click.Parameter, specs: tuple[str, ...]) -> None:
@@ -103,6 +103,30 @@ guidance: Any = click.option(
     metavar="X",
     help="How much images keep to what was asked for, from models that offer it.",
 )
+
+
+label: Any = click.option(
+    "--label", metavar="CLASS", help="Class of every image, by its name or number, for a conditional model."
+)
+
+
+def of_classes(model: Any, given: str | None) -> int | None:
+    """The class that --label names; a name goes before a number, as folders of classes may be called 2 and 10.
+
+    Raises:
+        UserError: the model draws no classes, or not this one.
+    """
+    if given is None:
+        return None
+    if not model.num_classes:
+        raise UserError(f"{model.origin['model']} is not conditional: --label means nothing to it")
+    known: list[str] = model.origin.get("class_names", [])
+    if given in known:
+        return known.index(given)
+    if given.isdecimal() and int(given) < model.num_classes:
+        return int(given)
+    named = f" ({', '.join(known[:3])}{' ...' if len(known) > 3 else ''})" if known else ""
+    raise UserError(f"--label {given}: the model knows classes 0 to {model.num_classes - 1}{named}{nearest(given, known)}")
 
 
 checkpoint: Any = click.option(

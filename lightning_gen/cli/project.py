@@ -23,7 +23,7 @@ from lightning_gen.cli import latents, options, output
 @click.option("--png", metavar="FILE", help="Write the images above what the latents make.")
 @click.option("--out", metavar="FILE.npz", help="Write the latents.")
 @latents.seed
-@latents.label
+@options.label
 @options.plugin
 @latents.device
 def command(
@@ -35,7 +35,7 @@ def command(
     png: str | None,
     out: str | None,
     seed: int,
-    label: int | None,
+    label: str | None,
     device: str,
 ) -> None:
     """Search for the latents whose images come nearest to given ones: the inverse of a generator."""
@@ -49,13 +49,14 @@ def command(
     from lightning_gen import images, latent
     from lightning_gen.metrics import paired
 
-    model, _ = latents.open_model(run, device, label)
-    latents.require_label(model, label)
+    model, _ = latents.open_model(run, device)
+    wanted = options.of_classes(model, label)
+    latents.require_label(model, wanted)
     kind = latents.kind(model)
     pixels = latents.pixels(named, model, n)["image"]
     targets = images.from_uint8(pixels)
-    found, _ = latent.project(model, targets, steps=steps, lr=lr, seed=seed, label=label)
-    made = images.to_uint8(latent.images_of(model, found, label, seed)).cpu()
+    found, _ = latent.project(model, targets, steps=steps, lr=lr, seed=seed, label=wanted)
+    made = images.to_uint8(latent.images_of(model, found, wanted, seed)).cpu()
     psnr = f", PSNR {paired.psnr(made, pixels):.2f} decibels" if kind == "image" else ""
     click.echo(f"{output.counted(len(pixels), kind)}{psnr} after {steps} steps")
     if png is not None:

@@ -17,7 +17,7 @@ from lightning_gen.cli import options, output
 @click.option("--start", type=options.NUMBER, default=0, show_default=True, help="First image of the stream.")
 @click.option("--out", metavar="DIR", help="Write each image as a PNG, named by its index.")
 @click.option("--grid", metavar="FILE", help="Write all images as one PNG.")
-@click.option("--label", type=click.IntRange(min=0), help="Class of every image, for a conditional model.")
+@options.label
 @options.truncation
 @options.guidance
 @click.option("--caption", metavar="TEXT", help="What every image is to show, for a model that reads captions.")
@@ -35,7 +35,7 @@ def command(
     start: int,
     out: str | None,
     grid: str | None,
-    label: int | None,
+    label: str | None,
     truncation: float | None,
     guidance: float | None,
     caption: str | None,
@@ -63,10 +63,7 @@ def command(
     from lightning_gen import checkpoints, images
 
     model, origin = checkpoints.load_model(checkpoints.find(run), device)
-    if label is not None and not model.num_classes:
-        raise UserError(f"{origin['model']} is not conditional: --label means nothing to it")
-    if label is not None and label >= model.num_classes:
-        raise UserError(f"--label {label}: the model knows classes 0 to {model.num_classes - 1}")
+    wanted = options.of_classes(model, label)
     if caption is not None and not model.captioned:
         raise UserError(f"{origin['model']} reads no captions: --caption means nothing to it")
     kind = origin.get("kind", "image")
@@ -77,8 +74,8 @@ def command(
     for first in track(range(0, n, batch_size), description="drawing", disable=n <= batch_size, transient=True):
         count = min(batch_size, n - first)
         condition: dict[str, Any] = {}
-        if label is not None:
-            condition["label"] = torch.full((count,), label)
+        if wanted is not None:
+            condition["label"] = torch.full((count,), wanted)
         if caption is not None:
             condition["caption"] = [caption] * count
         sample = model.sample(count, seed=seed, start=start + first, condition=condition or None, **asked)

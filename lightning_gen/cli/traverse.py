@@ -23,7 +23,7 @@ from lightning_gen.cli import latents, options, output
 @click.option("--image", metavar="FILE", help="An image to encode and start from, in its place.")
 @click.option("--png", metavar="FILE", required=True, help="Write one row for each dimension.")
 @latents.seed
-@latents.label
+@options.label
 @options.plugin
 @latents.device
 def command(
@@ -35,7 +35,7 @@ def command(
     image: str | None,
     png: str,
     seed: int,
-    label: int | None,
+    label: str | None,
     device: str,
 ) -> None:
     """Move one latent dimension at a time and leave the others: one row of images for each."""
@@ -48,7 +48,8 @@ def command(
 
     from lightning_gen import images, latent
 
-    model, name = latents.open_model(run, device, label)
+    model, name = latents.open_model(run, device)
+    wanted = options.of_classes(model, label)
     size = latent.require(model, name)
     chosen = chosen or list(range(min(10, size)))
     if not all(0 <= dimension < size for dimension in chosen):
@@ -58,6 +59,6 @@ def command(
     else:
         at = latent.latents_of(model, images.from_uint8(latents.picture(image, model)))[0]
     rows = latent.traverse(model, at, chosen, steps, reach)
-    made = images.to_uint8(latent.images_of(model, rows.flatten(0, 1), label, seed)).cpu()
+    made = images.to_uint8(latent.images_of(model, rows.flatten(0, 1), wanted, seed)).cpu()
     frames = images.shown(made, latents.kind(model))
     output.write(images.enlarge(images.grid(frames, columns=steps)), png, images.save_png)

@@ -195,8 +195,8 @@ Decode = Callable[[bytes, int, int], tuple[np.ndarray, list[str]]]
 """As `pictures.decode`: content, resolution and channels to pixels (channels, resolution, resolution) and changes."""
 
 
-ADVICE = "\n`--data.on_error skip` of --data folder leaves out what cannot be read"
-"""Ends what is said of an unreadable image. Whatever reads images without that option takes it away (`said_as`)."""
+class Unreadable(UserError):  # noqa: N818 - says what the image is
+    """One image cannot be read. Whoever offers to leave such images out says how."""
 
 
 def decode_all(
@@ -208,7 +208,8 @@ def decode_all(
     reason for each image that could not be read.
 
     Raises:
-        UserError: an image cannot be read, and `skip` is not set; the archive is damaged.
+        Unreadable: an image cannot be read, and `skip` is not set.
+        UserError: the archive is damaged.
     """
     _, channels, resolution, _ = rows.shape
     row_of = {path: row for row, path in enumerate(paths)}
@@ -220,7 +221,7 @@ def decode_all(
         for path, pixels, made in outcomes:
             if isinstance(pixels, str):
                 if not skip:
-                    raise UserError(f"--data.root {files.root}: the image {path} cannot be read ({pixels}){ADVICE}")
+                    raise Unreadable(f"--data.root {files.root}: the image {path} cannot be read ({pixels})")
                 failures[path] = pixels
                 continue
             rows[row_of[path]] = pixels

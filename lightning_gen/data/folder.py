@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lightning_gen.data import archive, cache, pictures
 from lightning_gen.data.source import Batch, Source
-from lightning_gen.errors import UserError, said_as
+from lightning_gen.errors import UserError
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 """A folder of one of these names, in any case, is a split, not a class."""
@@ -104,12 +104,6 @@ class Folder(Source):
         return torch.tensor(self._set.counts if self.class_names else [], dtype=torch.int64)
 
 
-def part(root: str, resolution: int, channels: int, split: str = "train") -> Folder:
-    """The pictures of `root` for another source, whose settings have no `on_error`."""
-    with said_as({cache.ADVICE: ""}):
-        return Folder(root, resolution, channels, split)
-
-
 def refuse_small(resolution: int) -> None:
     """Raises UserError: pictures are not brought to so few pixels."""
     if resolution < 4:
@@ -122,8 +116,8 @@ def refuse_channels(channels: int, setting: str = "channels") -> None:
         raise UserError(f"--data.{setting} {channels}: 3 (colour) or 1 (grey)")
 
 
-def usual_side(root: str, split: str = "train") -> tuple[int, list[str]]:
-    """The shorter side that most of the images of `root` have, in pixels, and what to say where they differ.
+def sizes_of(root: str, split: str = "train") -> Counter[tuple[int, int]]:
+    """How many images of `root` have which (width, height) in pixels.
 
     Looks at the headers of the first 500 images, no further: a set of several sizes shows it soon.
 
@@ -135,11 +129,25 @@ def usual_side(root: str, split: str = "train") -> tuple[int, list[str]]:
     sizes = Counter(size for _, load in files.read(paths) if (size := pictures.size(load)))
     if not sizes:
         raise UserError(f"--data.root {root}: none of its images can be read")
+    return sizes
+
+
+def usual_side(root: str, split: str = "train") -> tuple[int, list[str]]:
+    """The shorter side that most of the images of `root` have, in pixels, and what to say where they differ.
+
+    Raises:
+        UserError: as `sizes_of`.
+    """
+    sizes = sizes_of(root, split)
     side = Counter({min(size): n for size, n in sizes.items()}).most_common(1)[0][0]
     if len(sizes) == 1:
         return side, []
-    kinds = _some([f"{width}x{height}" for (width, height), _ in sizes.most_common()])
-    return side, [f"images of different sizes ({kinds}): all are brought to {side}x{side}"]
+    return side, [f"images of different sizes ({named_sizes(sizes)}): all are brought to {side}x{side}"]
+
+
+def named_sizes(sizes: Counter[tuple[int, int]]) -> str:
+    """The most frequent three of them, width first."""
+    return _some([f"{width}x{height}" for (width, height), _ in sizes.most_common()])
 
 
 def mirrored(images: Tensor, chance: np.ndarray) -> Tensor:

@@ -38,7 +38,7 @@ class Groups(Source):
         self._flip = flip
         self._set: Source
         if root:
-            self._set = folder.part(root, resolution, channels, split)
+            self._set = folder.Folder(root, resolution, channels, split)
             self.class_names = self._set.class_names
             self.title, self.split = self._set.title, self._set.split
             self.notes = self._set.notes

@@ -320,6 +320,6 @@ def _base(root: str, resolution: int, channels: int, split: str) -> Source:
     """The pictures of `root`; `shapes` where there is none."""
     if not root:
         return Drawn(resolution, channels, split)
-    source = folder.part(root, resolution, channels, split)
+    source = folder.Folder(root, resolution, channels, split)
     source.title = archive.title(root)
     return source

@@ -114,16 +114,15 @@ class Paired(Source):
             self.title, self.split = "shapes, outline and filled", split
         elif root_b:
             self._partners = _partners(root, root_b, split)
-            self._a = folder.part(root, resolution, of_a, split)
+            self._a = folder.Folder(root, resolution, of_a, split)
             with said_as(_of_b(root_b)):
-                self._b = folder.part(root_b, resolution, of_b, split)
+                self._b = folder.Folder(root_b, resolution, of_b, split)
             self.title, self.split = f"{archive.title(root)} and {archive.title(root_b)}", self._a.split
         else:
             if channels != source_channels:
                 raise UserError("--data.source_channels: pictures side by side in one file have the same channels")
             folder.refuse_small(resolution)
-            with said_as({cache.ADVICE: ""}):
-                self._halves = folder.prepare(root, resolution, 2 * channels, split, "stop", pictures.side_by_side)
+            self._halves = folder.prepare(root, resolution, 2 * channels, split, "stop", pictures.side_by_side)
             self.title, self.split = f"{archive.title(root)}, side by side", self._halves.about["split"]
         if self._halves is not None:
             self.notes = list(self._halves.about["notes"])
@@ -214,13 +213,13 @@ class Unpaired(Source):
             self._b = Drawn(resolution, channels, split, "filled")
             self.title, self.split = "shapes, hatched and filled, unpaired", split
         elif root_b:
-            self._a = folder.part(root, resolution, channels, split)
+            self._a = folder.Folder(root, resolution, channels, split)
             with said_as(_of_b(root_b)):
-                self._b = folder.part(root_b, resolution, channels, split)
+                self._b = folder.Folder(root_b, resolution, channels, split)
             self.title, self.split = f"{archive.title(root)} and {archive.title(root_b)}", self._a.split
         else:
             *sides, self.split = _two_folders(root, split)
-            self._a, self._b = (folder.part(side, resolution, channels) for side in sides)
+            self._a, self._b = (folder.Folder(side, resolution, channels) for side in sides)
             self.title = archive.title(root)
         self.notes = [note for part in (self._a, self._b) for note in getattr(part, "notes", [])]
         self.image_shape = self._a.image_shape

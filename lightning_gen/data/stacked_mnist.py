@@ -45,7 +45,7 @@ class StackedMNIST(Source):
         if size < 1:
             raise UserError(f"--data.size {size}: at least one image is needed")
         self._digits: Source = (
-            folder.part(root, resolution, channels=1, split=split) if root else MNIST("", resolution, split)
+            folder.Folder(root, resolution, channels=1, split=split) if root else MNIST("", resolution, split)
         )
         if self._digits.num_classes != 10:
             raise UserError(f"--data.root {root}: ten folders of digits are needed, not {self._digits.num_classes}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from lightning_gen import speed
 from lightning_gen.cli import main
@@ -44,3 +47,19 @@ def test_a_torchvision_that_is_made_for_another_torch_is_one_problem(monkeypatch
     (said,) = [line for line in done.output.splitlines() if line.startswith("PROBLEM")]
     assert said.startswith("PROBLEM  torchvision cannot be imported (ModuleNotFoundError: ")
     assert said.endswith("at once, from one index")
+
+
+def test_a_set_of_images_is_described_with_its_sizes_and_every_image_that_cannot_be_read(tmp_path: Path) -> None:
+    for i in range(6):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 40 if i else 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    for i in (2, 5):
+        (tmp_path / f"{i}.png").write_bytes((tmp_path / f"{i}.png").read_bytes()[:300])
+    done = CliRunner().invoke(main, ["doctor", "--data", str(tmp_path)])
+    assert done.exit_code == 1, done.output
+    assert f"{tmp_path}: 4 images of 40x20, 30x20 pixels, no classes" in done.output
+    assert "2 unreadable images skipped: 2.png (" in done.output
+    assert ", 5.png (" in done.output
+    assert "PROBLEM  " + f"{tmp_path}: a run stops at an unreadable image; --data.on_error skip" in done.output
+    done = CliRunner().invoke(main, ["doctor", "--data", str(tmp_path / "nothing")])
+    assert f"PROBLEM  {tmp_path / 'nothing'}: there is no such folder or archive" in done.output

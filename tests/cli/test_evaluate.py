@@ -294,6 +294,8 @@ def test_it_says_when_the_data_is_not_what_the_run_was_trained_on(pictures: Path
     assert note in evaluate(run, "--split", "train", *asked)["said"]
     assert "changed" not in evaluate(run, "--reference", pictures, *asked)["said"]
     assert "changed" not in evaluate(run, "--split", "all", *asked)["said"], "another part than it was trained on"
+    shutil.rmtree(tmp_path / "data")
+    assert refused(run, *asked).startswith(f"Error: the data of {run}: {tmp_path / 'data'}: there is no such folder")
 
 
 def test_an_unreadable_image_is_named_with_the_option_that_this_verb_has_for_it(pictures: Path, tmp_path: Path) -> None:

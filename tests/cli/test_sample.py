@@ -49,3 +49,22 @@ def test_images_of_an_earlier_command_in_the_same_folder_are_told_of(tmp_path: P
         f"2 images in {folder} (other files there: 1)\n",
         f"1 image in {folder} (other files there: 2)\n",
     ]
+
+
+def test_a_class_is_asked_for_by_its_name_or_its_number(tmp_path: Path) -> None:
+    settings = {"image_shape": (3, 8, 8), "latent_dim": 4, "num_classes": 3, "width": 8, "discriminator_width": 4}
+    run = checkpoint("cgan", settings, tmp_path, class_names=["2", "red star", "10"])
+
+    def drawn(label: str) -> bytes:
+        out = tmp_path / label
+        done = CliRunner().invoke(main, ["sample", run, "--n", "1", "--label", label, "--out", str(out)])
+        assert done.exit_code == 0, done.output + repr(done.exception)
+        return (out / "000000.png").read_bytes()
+
+    assert drawn("red star") == drawn("1")
+    assert drawn("2") == drawn("0"), "a folder that is called 2 is class 0"
+    assert drawn("2") != drawn("10")
+    for asked, hint in (("red sta", "; did you mean 'red star'?"), ("3", ""), ("-1", "")):
+        done = CliRunner().invoke(main, ["sample", run, "--n", "1", "--label", asked, "--out", str(tmp_path / "x")])
+        assert done.exit_code == 2
+        assert done.stderr == f"Error: --label {asked}: the model knows classes 0 to 2 (2, red star, 10){hint}\n"
