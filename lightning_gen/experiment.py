@@ -115,7 +115,7 @@ def _attempt(
     model.augment = augment.make()
     began = 0
     if restored is not None:
-        began = _seen_before(out, restored, source)
+        began = _seen_before(out, restored, source, model)
         if launch.steps(values, data) * data.images_per_step < began:
             raise UserError(
                 f"--kimg {values['kimg']:g} is less than the {began / 1000:g} kimg that {out} has seen already"
@@ -328,13 +328,20 @@ def _restorable(out: Path, say: Callable[[str], Any]) -> Path | None:
     return found
 
 
-def _seen_before(out: Path, checkpoint: Path, source: Source) -> int:
+def _seen_before(out: Path, checkpoint: Path, source: Source, model: GenerativeModule) -> int:
     """Images that the checkpoint has seen.
 
     Raises:
-        UserError: they were others than `source` has now.
+        UserError: they were others than `source` has now, or it is of a model with other settings.
     """
     content = checkpoints.read(checkpoint)
+    now = model.own_settings()
+    for name, then in content.get(model.CHECKPOINT_HYPER_PARAMS_KEY, {}).items():
+        if name in now and now[name] != then:
+            raise UserError(
+                f"{out / 'run.yaml'} says model.{name} {now[name]}, and {checkpoint.name} was trained with {then}: "
+                "a run goes on with the settings that it began with"
+            )
     if content[checkpoints.ORIGIN]["data_digest"] != source.digest():
         raise UserError(f"the data of {out} changed since its last checkpoint: a resumed run must see the same images")
     return checkpoints.images_seen(content)

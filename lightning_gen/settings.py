@@ -122,7 +122,9 @@ def resolve(
     # names first: they are checked without importing anything
     registry.part(model, "models")
     data = data or _named(file, "data", config) or registry.load(model).usual_data
-    if preset and file.get("preset") not in (None, preset):
+    of_model = file.get("model")
+    kept = isinstance(of_model, dict) and set(of_model) - {"name"}
+    if preset and file.get("preset") not in (None, preset) and kept:
         raise UserError(
             f"{config} holds the settings of preset {file['preset']}, which would stay as they are: "
             f"leave --preset {preset} out, or the settings and the preset out of the file"

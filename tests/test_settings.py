@@ -30,6 +30,13 @@ def test_a_file_made_of_one_preset_is_not_said_to_be_of_another(tmp_path: Path) 
         settings.resolve(config=str(file), preset="paper")
 
 
+def test_a_preset_of_the_command_line_goes_before_that_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: {name: dcgan}\npreset: quick\nkimg: 3\n")
+    found = settings.resolve(config=str(file), preset="paper")
+    assert (found.preset, found.values["model"]["latent_dim"], found.values["kimg"]) == ("paper", 100, 3)
+
+
 PLUGIN = """
 from lightning_gen.models.dcgan import DCGAN
 

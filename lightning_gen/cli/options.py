@@ -126,7 +126,9 @@ def of_classes(model: Any, given: str | None) -> int | None:
     if given.isdecimal() and int(given) < model.num_classes:
         return int(given)
     named = f" ({', '.join(known[:3])}{' ...' if len(known) > 3 else ''})" if known else ""
-    raise UserError(f"--label {given}: the model knows classes 0 to {model.num_classes - 1}{named}{nearest(given, known)}")
+    raise UserError(
+        f"--label {given}: the model knows classes 0 to {model.num_classes - 1}{named}{nearest(given, known)}"
+    )
 
 
 checkpoint: Any = click.option(

@@ -314,6 +314,16 @@ def test_a_refused_resume_leaves_the_settings_of_the_run(run: Path) -> None:
     assert "0.08 kimg" in succeed("fit", "--resume", "run")
 
 
+def test_a_model_that_was_edited_in_the_file_of_a_run_is_named_with_both_values(run: Path) -> None:
+    file = run / "run.yaml"
+    settings = yaml.safe_load(file.read_text())
+    was = settings["model"]["latent_dim"]
+    settings["model"]["latent_dim"] = was + 1
+    file.write_text(yaml.safe_dump(settings))
+    said = mistake("fit", "--resume", "run", "--kimg", "0.12")
+    assert said.startswith(f"run/run.yaml says model.latent_dim {was + 1}, and last.ckpt was trained with {was}: ")
+
+
 def test_a_resumed_run_cannot_be_shorter_than_it_is(run: Path) -> None:
     said = mistake("fit", "--resume", "run", "--kimg", "0.06")
     assert said == "--kimg 0.06 is less than the 0.08 kimg that run has seen already"
