@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-import itertools
 import math
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 import yaml
@@ -171,10 +168,9 @@ def _attempt(
 
 def build_source(settings: Settings) -> Source:
     """The data source that the settings name, and what it has to say."""
-    source_class = registry.load(settings.data, "data")
     keywords = {k: v for k, v in settings.values["data"].items() if k not in ("batch_size", "workers")}
     try:
-        source: Source = registry.make(settings.data, "data", **_tuples(source_class, keywords))
+        source: Source = registry.make(settings.data, "data", **keywords)
     except Unreadable as reason:
         if "on_error" not in settings.values["data"]:
             raise
@@ -206,7 +202,7 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
             f"--data {fitting}"
         )
     settle(settings, source)
-    keywords = _tuples(model_class, settings.values["model"])
+    keywords = settings.values["model"]
     model: GenerativeModule = registry.make(settings.model, "models", **keywords)
     part = registry.part(settings.model, "models")
     if forgotten := sorted(set(keywords) - set(model.own_settings())):
@@ -345,30 +341,3 @@ def _seen_before(out: Path, checkpoint: Path, source: Source, model: GenerativeM
     if content[checkpoints.ORIGIN]["data_digest"] != source.digest():
         raise UserError(f"the data of {out} changed since its last checkpoint: a resumed run must see the same images")
     return checkpoints.images_seen(content)
-
-
-def _tuples(cls: Any, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Settings are plain lists in YAML; a signature that says tuple gets one, within a list too."""
-    types: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):  # what __init__ takes as **kwargs is a setting of a base
-        annotations = {key: one.annotation for key, one in inspect.signature(base.__init__).parameters.items()}
-        try:
-            annotations = get_type_hints(base.__init__)
-        except Exception:  # names that are there for type checkers alone
-            annotations = {key: tuple if "tuple" in str(one) else None for key, one in annotations.items()}
-        types |= annotations
-    return {key: _typed(value, types.get(key)) for key, value in keywords.items()}
-
-
-def _typed(value: Any, hint: Any) -> Any:
-    origin, inside = get_origin(hint) or hint, get_args(hint)
-    if origin in (Union, UnionType):
-        # of `tuple[int, int] | None` the first that a list can be
-        return next((_typed(value, one) for one in inside if (get_origin(one) or one) in (tuple, list)), value)
-    if origin is dict and isinstance(value, dict) and inside:
-        return {key: _typed(one, inside[1]) for key, one in value.items()}
-    if not isinstance(value, list) or origin not in (tuple, list, Sequence):
-        return value
-    each = inside if origin is tuple and Ellipsis not in inside else inside[:1] * len(value)
-    rows = [_typed(one, kind) for one, kind in itertools.zip_longest(value, each)]
-    return tuple(rows) if origin is tuple else rows

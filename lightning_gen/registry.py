@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lightning_gen import unpackaged
+from lightning_gen import plain, unpackaged
 from lightning_gen.errors import StrangerError, UserError, nearest
 
 API_VERSION = 1
@@ -152,14 +152,14 @@ def load_part(found: Part) -> Any:
 
 
 def make(name: str, kind: str = "models", /, *arguments: Any, **keywords: Any) -> Any:
-    """The class registered as `name`, constructed.
+    """The class registered as `name`, constructed; keywords may come from YAML or JSON (`plain.as_signature`).
 
     Raises:
         UserError: as `load`, and what a stranger's constructor raises.
     """
     cls = load(name, kind)
     with blamed(name, kind, "cannot be constructed"):
-        return cls(*arguments, **keywords)
+        return cls(*arguments, **plain.as_signature(cls, keywords))
 
 
 @contextlib.contextmanager

@@ -65,8 +65,8 @@ def read(path: Path, device: Any = "cpu") -> dict[str, Any]:
         raise UserError(f"{path} is damaged or no safetensors file ({reason})") from reason
     if not isinstance(about, dict) or not {"origin", "hyper_parameters", "extra_state"} <= set(about):
         raise UserError(f"{path} was not written by lightning_gen: it does not say which model it holds")
-    # JSON has no tuples; settings of models have no lists
-    settings = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in about["hyper_parameters"].items()
+    return {
+        "state_dict": state | about["extra_state"],
+        "hyper_parameters": about["hyper_parameters"],
+        ORIGIN: about["origin"],
     }
-    return {"state_dict": state | about["extra_state"], "hyper_parameters": settings, ORIGIN: about["origin"]}
