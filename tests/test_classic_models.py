@@ -271,6 +271,15 @@ def test_acgan_teaches_both_networks_the_classes() -> None:
     torch.testing.assert_close(twice["loss_d"] - plain["loss_d"], 2 * (once["loss_d"] - plain["loss_d"]))
 
 
+def test_acgan_may_learn_the_classes_from_real_images_alone() -> None:
+    """Its discriminator's loss then has one cross-entropy, of a guess, and its generator still has its own."""
+    guess = math.log(48)
+    same = {"num_classes": 48, "dropout": 0.0, "activation_noise": 0.0, "classify_fakes": False}
+    plain, taught = (train(small(ACGAN, classifier=weight, **same), Shapes(), 1) for weight in (0.0, 1.0))
+    assert abs((taught["loss_d"] - plain["loss_d"]).item() - guess) < 0.1 * guess
+    assert abs((taught["loss_g"] - plain["loss_g"]).item() - guess) < 0.2 * guess
+
+
 def test_acgan_s_generator_follows_its_class_term() -> None:
     """The gradient of the class term alone makes the discriminator surer of the asked class."""
     model = small(ACGAN, dropout=0.0, activation_noise=0.0)

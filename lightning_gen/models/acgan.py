@@ -94,8 +94,8 @@ class ACGAN(GenerativeModule):
     is read as 384 maps of 4x4 pixels, since three doublings do not lead from 1x1 to 32x32; of the settings that the
     paper searched, the activation noise is 0.1 and the learning rate 2e-4; the generator minimises the non-saturating
     loss in the place of L_S with its sign turned; fake images take the labels of the real batch, so that both have the
-    data's frequencies. The preset `quick` leaves batch norm, dropout and noise out of the discriminator and adds
-    what the paper does not have, R1.
+    data's frequencies. The preset `quick` leaves batch norm, dropout and noise out of the discriminator, has a `refined`
+    generator and classes of real images alone, and adds what the paper does not have, R1.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 8 from 24 to 128 pixels.
@@ -104,13 +104,15 @@ class ACGAN(GenerativeModule):
         width: Feature maps of the generator's layer at half the image's size; they double towards the first one.
         refined: Whether the generator enlarges by repeating pixels, has one more layer, half as wide, at the image's
             own size, and a second one at each size before; in the paper each size has one strided layer, whose checkers
-            stay in the images. Without them both networks may agree on other signs for a class than its looks:
-            `--augment.policy translation` takes some away.
+            stay in the images. Without `classify_fakes`, or it draws wrong classes sharply.
         discriminator_width: The same for the discriminator; they double five times.
         discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         dropout: Share of the discriminator's activations that a training step leaves out, in each layer.
         activation_noise: Deviation of the noise on the inputs of each of the discriminator's convolutions.
         classifier: Weight of the class terms, L_C of equation 3.
+        classify_fakes: Whether the discriminator learns the classes from fake images too, as L_C has it. If not, as in
+            the published code of Gulrajani et al. 2017, the two networks cannot agree on signs of a class that real
+            images do not have.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
@@ -125,12 +127,14 @@ class ACGAN(GenerativeModule):
             "image_shape": (3, 32, 32),
             "num_classes": 48,
             "latent_dim": 16,
-            "width": 16,
+            "width": 32,
+            "refined": True,
             "discriminator_width": 8,
             "discriminator_norm": False,
             "dropout": 0.0,
             "activation_noise": 0.0,
             "classifier": 0.2,
+            "classify_fakes": False,
             "lr": 2e-3,
             "betas": (0.0, 0.99),
             "penalty": 1.0,
@@ -154,6 +158,7 @@ class ACGAN(GenerativeModule):
         dropout: Decay = 0.5,
         activation_noise: NonNegativeFloat = 0.1,
         classifier: NonNegativeFloat = 1.0,
+        classify_fakes: bool = True,
         lr: PositiveFloat = 2e-4,
         betas: tuple[Decay, Decay] = (0.5, 0.999),
         critic_steps: PositiveInt = 1,
@@ -198,7 +203,9 @@ class ACGAN(GenerativeModule):
                     logits_real, classes_real = self.discriminator(self.augmented(real))
                     logits_fake, classes_fake = self.discriminator(self.augmented(fake))
                     loss_s = minimax_d(logits_real, logits_fake)  # -L_S, equation 2
-                    loss_c = F.cross_entropy(classes_real.float(), label) + F.cross_entropy(classes_fake.float(), label)
+                    loss_c = F.cross_entropy(classes_real.float(), label)
+                    if self.hparams.classify_fakes:
+                        loss_c = loss_c + F.cross_entropy(classes_fake.float(), label)
                     loss_d = loss_s + self.hparams.classifier * loss_c  # -(L_S + L_C)
                     if self.hparams.penalty > 0:
                         loss_d = loss_d + self.hparams.penalty * zero_centred_penalty(logits_real, real)

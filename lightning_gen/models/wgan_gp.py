@@ -105,7 +105,7 @@ class WGANGP(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 32000, "data.batch_size": 64, "update.lr_decay": 1.0},
         "points": {"kimg": 4000, "data.batch_size": 256, "update.lr_decay": 0.5},
-        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 160, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(
