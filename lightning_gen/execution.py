@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial, wraps
-from typing import Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from lightning_gen import twice
+
+if TYPE_CHECKING:
+    from lightning_gen.module import GenerativeModule
 
 
 def fast_precision(accelerator: str) -> str:
@@ -30,6 +34,25 @@ def fast_precision(accelerator: str) -> str:
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By the number of a tensor's dimensions."""
+
+
+KNOWN = ("torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "lightning_gen")
+"""Packages whose code takes images in any layout."""
+
+INDIFFERENT = ("__init__", "configure_optimizers")
+"""Methods that see no images."""
+
+
+def takes_any_layout(model: GenerativeModule) -> bool:
+    """Whether `channels_last` breaks nothing: images in it cannot be `view`ed, which is how many a network of others
+    flattens them, and only strangers know of their code."""
+    return model.any_layout or not any(
+        isinstance(part, FunctionType) and name not in INDIFFERENT
+        for module in model.modules()
+        for cls in type(module).__mro__
+        if cls.__module__.partition(".")[0] not in KNOWN
+        for name, part in vars(cls).items()
+    )
 
 
 def channels_last(model: nn.Module) -> None:

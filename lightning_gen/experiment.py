@@ -210,7 +210,13 @@ def build_model(settings: Settings, source: Source) -> GenerativeModule:
             f"{part.title} does not keep {', '.join(forgotten)}, and no checkpoint of it could be opened: call "
             "`self.save_hyperparameters(logger=False)` first in __init__"
         )
-    execution.channels_last(model)
+    if execution.takes_any_layout(model):
+        execution.channels_last(model)
+    elif any(parameter.ndim > 3 for parameter in model.parameters()):
+        settings.notes.append(
+            f"{settings.model} is computed in PyTorch's own layout: `any_layout = True` in its class, if no code of it "
+            "calls view on images, makes convolutions faster"
+        )
     model.seed = settings.values["seed"]
     model.examples = source.examples
     if model.num_classes:

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from lightning_gen import execution, experiment, registry, settings
 from lightning_gen.errors import UserError
+from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.module import GenerativeModule
 from lightning_gen.update import Update, UpdateOptions
+
+OURS = [part.name for part in registry.parts("models") if part.distribution == registry.OURS]
 
 QUICK = ("--seed", "3", "--trainer.precision", "32-true", "--data.size", "64", "--data.batch_size", "4")
 
@@ -208,6 +211,43 @@ def test_all_that_a_network_computes_is_in_the_layout_of_its_weights_whatever_th
     torch.testing.assert_close(model.network(images), plain)
     assert len(seen) == 3
     assert all(maps.is_contiguous(memory_format=torch.channels_last) for maps in seen)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_models_take_images_in_any_layout(name: str) -> None:
+    cls = registry.load(name)
+    assert execution.takes_any_layout(cls(**cls.presets.get("quick", {}) | cls.checked))
+
+
+class Smaller(DCGAN):
+    """A stranger's, with a constructor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__((3, 32, 32), 4, 2)
+
+
+class Flattening(nn.Module):
+    """As many a stranger's network does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 32 * 32, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = torch.relu(self.maps(images))
+        return self.last(maps.view(maps.size(0), -1)).view(-1)
+
+
+def test_code_of_strangers_may_view_images_unless_it_says_otherwise() -> None:
+    assert execution.takes_any_layout(Smaller()), "it computes by our code alone"
+    model = Smaller()
+    model.discriminator = Flattening()
+    assert not execution.takes_any_layout(model)
+    model.any_layout = True  # type: ignore[misc]
+    assert execution.takes_any_layout(model)
+    execution.channels_last(model)
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        model.discriminator(torch.randn(2, 3, 32, 32))
 
 
 def test_frames_for_a_network_of_images_stay_as_they_are() -> None:

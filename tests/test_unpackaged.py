@@ -200,6 +200,39 @@ def test_a_model_that_hands_keywords_on_to_a_model_of_ours_trains_with_the_setti
     succeed(*draw())
 
 
+VIEWING = """
+import torch
+from torch import nn
+
+from lightning_gen.models.dcgan import DCGAN
+
+
+class Critic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.maps, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 32 * 32, 1)
+
+    def forward(self, images):
+        maps = torch.relu(self.maps(images))
+        return self.last(maps.view(maps.size(0), -1)).view(-1)
+
+
+class Mine(DCGAN):
+    \"\"\"A discriminator as many write one.\"\"\"
+
+    def __init__(self, width: int = 2):
+        super().__init__((3, 32, 32), 4, width)
+        self.save_hyperparameters(logger=False)
+        self.discriminator = Critic()
+"""
+
+
+def test_a_model_whose_networks_view_images_trains_and_is_told_how_it_would_be_faster() -> None:
+    Path("mine.py").write_text(VIEWING)
+    said = succeed("fit", "--plugin", "mine.py:Mine", *SMALL, "--data.resolution", "32", "--out", "run")
+    assert "Mine is computed in PyTorch's own layout: `any_layout = True` in its class" in said
+
+
 def test_it_is_shared_without_its_file_which_whoever_gets_it_has_to_name() -> None:
     train()
     succeed("push", "run", "shared")

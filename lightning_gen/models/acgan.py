@@ -94,8 +94,8 @@ class ACGAN(GenerativeModule):
     is read as 384 maps of 4x4 pixels, since three doublings do not lead from 1x1 to 32x32; of the settings that the
     paper searched, the activation noise is 0.1 and the learning rate 2e-4; the generator minimises the non-saturating
     loss in the place of L_S with its sign turned; fake images take the labels of the real batch, so that both have the
-    data's frequencies. The preset `quick` leaves batch norm, dropout and noise out of the discriminator, has a `refined`
-    generator and classes of real images alone, and adds what the paper does not have, R1.
+    data's frequencies. The preset `quick` leaves batch norm, dropout and noise out of the discriminator, has a
+    `refined` generator and classes of real images alone, and adds what the paper does not have, R1.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 8 from 24 to 128 pixels.

@@ -77,6 +77,7 @@ class Reenact(GenerativeModule):
         "paper": {"kimg": 30000, "data.batch_size": 48, "data.shots": 8},
         "quick": {"kimg": 36, "data.batch_size": 8, "update.lr_decay": 0.5},
     }
+    any_layout = True
     checked: ClassVar[dict[str, Any]] = {"width": 4, "blocks": 1, "num_classes": 5}
 
     def __init__(

@@ -123,6 +123,7 @@ class UnCLIP(GenerativeModule):
             "samples.count": 48,
         },
     }
+    any_layout = True
     checked: ClassVar[dict[str, Any]] = {
         "image_shape": (3, 16, 16), "vocabulary": "0 1 2 3 4 5 6 7 8 9 10 11 12", "low": 8, "clip_kimg": 0.008,
         "prior_steps": 2, "decoder_steps": 2, "upsampler_steps": 2, "decoder_width": 8, "upsampler_width": 8,

@@ -149,6 +149,7 @@ class VoxelGAN(GenerativeModule):
             "metrics.samples": 200,
         },
     }
+    any_layout = True
     checked: ClassVar[dict[str, Any]] = {"image_shape": (8, 8, 8), "width": 4}
 
     def __init__(

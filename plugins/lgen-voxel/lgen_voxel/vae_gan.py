@@ -83,6 +83,7 @@ class VoxelVAEGAN(GenerativeModule):
             "metrics.samples": 200,
         },
     }
+    any_layout = True
     checked: ClassVar[dict[str, Any]] = {"image_shape": (8, 8, 8), "width": 4, "picture": 8, "encoder_width": 4}
 
     def __init__(
