@@ -56,7 +56,7 @@ class AugmentOptions:
             CIFAR-10.
         target: For ada, the mean sign of D on real images that is aimed at.
         speed_kimg: For ada, thousands of images over which the probability can go from 0 to 1; ``inf`` keeps it at
-            `start`, as a critic needs whose sign means nothing (Wasserstein, relativistic).
+            `start`.
         start: For ada, the probability at the start of the run.
     """
 
@@ -71,7 +71,7 @@ class AugmentOptions:
 
         Raises:
             UserError: the model has one loss, so no discriminator that would see augmented images, or makes points,
-                which cutout would leave nothing of; a policy of nothing.
+                which cutout would leave nothing of; a policy of nothing; what a model sets itself.
         """
         if self.kind == "none":
             return
@@ -81,6 +81,13 @@ class AugmentOptions:
             raise UserError(f"{type(model).__name__} has no discriminator to augment images for: --augment.kind none")
         if tuple(model.image_shape[1:]) == (1, 1):
             raise UserError("points are no images, whose places and colours could be changed: --augment.kind none")
+        if self.kind == "ada" and model.sets_ada:
+            for name, usual in (("target", 0.6), ("speed_kimg", 500.0), ("start", 0.0)):
+                if getattr(self, name) != usual:
+                    raise UserError(
+                        f"--augment.{name} means nothing to {type(model).__name__}, which sets the probability by its "
+                        "own schedule: leave it out"
+                    )
 
     def make(self) -> Augment | None:
         """The augmentation, None for ``none``."""
@@ -148,7 +155,9 @@ class ADA:
     saturation), with the paper's ranges: its "bgc", which it recommends. Image-space filtering and corruption are not
     in. `strength` is the paper's p.
 
-    Differences from the paper: images are resampled once, bicubically, where the paper enlarges them by a wavelet
+    Differences from the paper: p moves with every step, by the sign of that step's batch, where the paper takes every
+    four minibatches together; the signs of a Wasserstein critic are about the middle between real and fake images
+    (`GenerativeModule.undecided`). Images are resampled once, bicubically, where the paper enlarges them by a wavelet
     filter, samples bilinearly and shrinks them again; the border is mirrored with its edge pixels; luma is the mean of
     any number of channels, and hue is turned where there are three.
 

@@ -64,6 +64,22 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     return torch.cat([x, statistic.expand(batch, 1, height, width)], dim=1)
 
 
+def blur(x: Tensor, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
+    """Low-pass filter [1, 3, 3, 1] in both directions; three pixels are lost, two less for each one of `padding`."""
+    return F.conv2d(x, _filter(x, gain), padding=padding, stride=stride, groups=x.shape[1])
+
+
+def enlarged(image: Tensor) -> Tensor:
+    """(B, C, R, R) -> (B, C, 2R, 2R) with the same filter: zeros between the pixels, then low-pass."""
+    return F.conv_transpose2d(image, _filter(image, 4.0), stride=2, padding=1, groups=image.shape[1])
+
+
+def _filter(x: Tensor, gain: float) -> Tensor:
+    # computed where x is: numbers from the host would make a GPU wait
+    taps = (2 - (torch.arange(4, device=x.device, dtype=x.dtype) - 1.5).abs()) / 4
+    return (gain * torch.outer(taps, taps)).expand(x.shape[1], 1, 4, 4)
+
+
 class Maxout(nn.Module):
     """The largest of several linear maps, unit by unit, (B, in) -> (B, out). Goodfellow et al. 2013, section 3."""
 

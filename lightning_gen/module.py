@@ -103,6 +103,8 @@ class GenerativeModule(pl.LightningModule):
     """What `testing.check_model` sets besides the preset `quick`: smaller networks, shorter phases."""
     recomputed: ClassVar[tuple[type[nn.Module], ...]] = ()
     """Blocks whose activations `update.recompute` computes again in the backward pass, not those with batch norm."""
+    sets_ada: ClassVar[bool] = False
+    """Whether the model sets the strength of `--augment.kind ada` itself, which then adapts to nothing."""
     any_layout: ClassVar[bool] = False
     """Whether the code of this class and of its networks takes images in any layout, and calls no `view` on them:
     convolutions are a tenth to a third faster in channels_last. What PyTorch and this package define does."""
@@ -121,9 +123,10 @@ class GenerativeModule(pl.LightningModule):
     """Whether what it decodes of its codes is better than what it was given: `lgen translate` may use it then."""
     completes: bool = False
     """Whether `generate` draws only part of images: its condition may hold `image` and `known` (n, 1, H, W) bool."""
-    undecided: float = 0.0
+    undecided: float | None = 0.0
     """The discriminator's output for an image of which it cannot say whether it is real, from which ada counts: 1/2
-    with least squares."""
+    with least squares. None where only differences of outputs mean something, as a Wasserstein critic's: then it is the
+    middle between the means on real and on fake images."""
     critic_steps: int = 1
     """Discriminator updates for each generator update; `training_step` is handed this many batches in one."""
     latent_dim: int
@@ -278,6 +281,10 @@ class GenerativeModule(pl.LightningModule):
             # kept in the optimizer's state, as PyTorch's schedulers do: a resumed run finds it there
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
 
+    def _between(self, real: Tensor, values: dict[str, Tensor]) -> Tensor:
+        means = torch.stack([real.mean(), values["logits_fake"].detach().float().mean()])
+        return self.mean_over_ranks(means).mean()
+
     def _average_gradients(self, optimizer: Optimizer | LightningOptimizer) -> None:
         self._average([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
 
@@ -294,8 +301,9 @@ class GenerativeModule(pl.LightningModule):
         self._stated = True
         total = images_seen * self._world_size()
         if self.augment is not None and "logits_real" in values:
-            sure = (values["logits_real"].detach() - self.undecided).sign()
-            self.augment.adapt(self.mean_over_ranks(sure.float().mean()), total)
+            real = values["logits_real"].detach().float()
+            middle = torch.as_tensor(self.undecided) if self.undecided is not None else self._between(real, values)
+            self.augment.adapt(self.mean_over_ranks((real - middle).sign().mean()), total)
         outputs = {key: value.detach() for key, value in values.items()}
         if self.automatic_optimization:
             self._seen = total

@@ -18,6 +18,7 @@ from lightning_gen.augment import ADA, AugmentOptions, DiffAugment, moved, resam
 from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.data.module import RunData
 from lightning_gen.data.shapes import Shapes
+from lightning_gen.errors import UserError
 from lightning_gen.losses import zero_centred_penalty
 from lightning_gen.models.dcgan import DCGAN
 
@@ -266,6 +267,28 @@ def test_ada_takes_a_discriminator_for_sure_that_is_on_the_side_of_real_images(n
     assert risen > 0.5
     model.step_output(8, logits_real=torch.full((8,), logits - 0.2))  # now it takes them for fakes
     assert model.augment.strength < risen
+
+
+@pytest.mark.parametrize("name", ["wgan", "wgan-gp", "progan"])
+def test_ada_judges_a_wasserstein_critic_by_the_middle_between_real_and_fake_images(name: str) -> None:
+    settings = {**registry.load(name).presets["quick"], **({"loss": "wasserstein"} if name == "progan" else {})}
+    model = registry.load(name)(**settings)
+    model.augment = AugmentOptions(kind="ada", start=0.5).make()
+    for offset in (-100.0, 100.0):  # which means nothing
+        before = model.augment.strength
+        model.step_output(8, logits_real=torch.full((8,), offset + 1), logits_fake=torch.full((8,), offset))
+        assert model.augment.strength > before, "it tells them apart"
+        alike = torch.tensor([1.0, -1.0]).repeat(4) + offset
+        before = model.augment.strength
+        model.step_output(8, logits_real=alike, logits_fake=alike)
+        assert model.augment.strength < before
+
+
+def test_a_model_that_sets_the_probability_refuses_what_it_would_ignore() -> None:
+    model = registry.load("r3gan")(**registry.load("r3gan").presets["quick"])
+    AugmentOptions(kind="ada").check(model)
+    with pytest.raises(UserError, match=r"--augment\.start means nothing to R3GAN"):
+        AugmentOptions(kind="ada", start=0.3).check(model)
 
 
 def train(options: AugmentOptions, steps: int, save: Path, restore: Path | None = None) -> DCGAN:

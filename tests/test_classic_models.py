@@ -94,8 +94,8 @@ def test_the_paper_preset_has_the_paper_s_layers(name: str) -> None:
     cls = registry.load(name)
     with torch.device("meta"):
         model = cls(**cls.presets["paper"])
-    critic = model.critic if name == "wgan" else model.discriminator
-    counts = tuple(sum(p.numel() for p in network.parameters()) for network in (model.generator, critic))
+    networks = (model.generator, model.discriminator)
+    counts = tuple(sum(p.numel() for p in network.parameters()) for network in networks)
     assert counts == PUBLISHED[name]
 
 
@@ -251,12 +251,12 @@ def test_gan_trains_on_points() -> None:
 @pytest.mark.parametrize("clip", [0.01, 0.03])
 def test_every_critic_weight_of_wgan_stays_in_its_box(clip: float) -> None:
     model = small(WGAN, clip=clip, lr=1e-2, critic_steps=2)
-    before = [p.clone() for p in model.critic.parameters()]
+    before = [p.clone() for p in model.discriminator.parameters()]
     train(model, Shapes(), 3)
-    assert all(p.abs().max() <= clip for p in model.critic.parameters())
-    assert any(not torch.equal(p, q) for p, q in zip(before, model.critic.parameters(), strict=True))
-    assert any(p.abs().max() == clip for p in model.critic.parameters())
-    clip_weights(model.critic, clip)
+    assert all(p.abs().max() <= clip for p in model.discriminator.parameters())
+    assert any(not torch.equal(p, q) for p, q in zip(before, model.discriminator.parameters(), strict=True))
+    assert any(p.abs().max() == clip for p in model.discriminator.parameters())
+    clip_weights(model.discriminator, clip)
     assert max(p.abs().max() for p in model.generator.parameters()) > clip
 
 

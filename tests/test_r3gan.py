@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_gen.augment import ADA, DiffAugment
 from lightning_gen.errors import UserError
-from lightning_gen.models.r3gan import R3GAN, ResidualBlock
+from lightning_gen.models.r3gan import R3GAN, Halved, ResidualBlock
 from lightning_gen.update import Update
 
 SMALL: dict[str, Any] = {"image_shape": (3, 16, 16), "latent_dim": 8, "width": 16, "blocks": 1}
@@ -44,6 +45,13 @@ def test_blocks_are_inverted_bottlenecks_of_grouped_convolutions_without_normali
     shapes = [tuple(layer.weight.shape) for layer in block if isinstance(layer, nn.Conv2d)]
     assert shapes == [(1536, 768, 1, 1), (1536, 16, 3, 3), (768, 1536, 1, 1)]
     assert not [m for m in small().modules() if "norm" in type(m).__name__.lower()]
+
+
+def test_the_discriminator_halves_by_the_published_filter() -> None:
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    images = torch.randn(2, 3, 8, 8)
+    expected = F.conv2d(images.flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], stride=2, padding=1)
+    torch.testing.assert_close(Halved()(images), expected.view(2, 3, 4, 4))
 
 
 def test_the_generator_starts_with_unit_features_and_blocks_see_a_whole_neighbourhood() -> None:

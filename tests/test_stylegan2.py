@@ -17,9 +17,10 @@ from lightning_gen.checkpoints import AtomicCheckpointIO
 from lightning_gen.data.module import RunData
 from lightning_gen.data.shapes import Shapes
 from lightning_gen.errors import UserError
+from lightning_gen.layers import blur, enlarged
 from lightning_gen.losses import zero_centred_penalty
 from lightning_gen.models import stylegan2
-from lightning_gen.models.stylegan2 import ModulatedConv2d, StyleGAN2, blur, enlarged
+from lightning_gen.models.stylegan2 import ModulatedConv2d, StyleGAN2
 
 SMALL: dict[str, Any] = {"image_shape": (3, 16, 16), "latent_dim": 8, "mapping_layers": 2, "width": 8}
 

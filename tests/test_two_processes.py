@@ -15,21 +15,35 @@ import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.utils.data import DataLoader
 
-from lightning_gen import checkpoints, experiment, records, settings
+from lightning_gen import checkpoints, experiment, records, registry, settings
 from lightning_gen.data.stream import Stream, loader
+from lightning_gen.module import GenerativeModule
 from lightning_gen.update import UpdateOptions
 
 RANKS, STEPS, BATCH = 2, 50, 8
-MODELS = {
-    "dcgan": ["--preset", "quick", "--model.width", "4"],
+PATTERNS = {
+    "dcgan": ["--model.width", "4"],
     # 50 steps of 8 images: through the first fade-in and into the second
-    "progan": ["--preset", "quick", "--model.width", "8", "--model.fade_kimg", "0.1", "--model.stable_kimg", "0.1"],
-    "wgan-gp": ["--preset", "quick", "--model.critic_steps", "2"],
-    "cgan-projection": ["--preset", "quick"],
-    "vae": ["--preset", "quick", "--model.ema_halflife_kimg", "0.1", "--update.max_norm", "100"],
+    "progan": ["--model.width", "8", "--model.fade_kimg", "0.1", "--model.stable_kimg", "0.1"],
+    "wgan-gp": ["--model.critic_steps", "2"],
+    "cgan-projection": [],
+    "vae": ["--model.ema_halflife_kimg", "0.1", "--update.max_norm", "100"],
+    # lazy updates of their own, and means that run over all processes
+    "stylegan2": ["--model.width", "8", "--model.width_base", "64", "--model.path_penalty", "2"],
+    "r3gan": ["--model.width", "8", "--model.width_base", "64", "--model.group_width", "4"],
 }
+"""One model for each way of training, and settings that show it in 50 small steps."""
+OTHERS = [
+    part.name for part in registry.parts("models") if part.distribution == registry.OURS and part.name not in PATTERNS
+]
 LOSSES = ("loss", "loss_d", "loss_g")
-COMMON = ["--data.size", "96", "--data.batch_size", str(BATCH), "--trainer.precision", "32-true"]
+
+
+def asked(model: str) -> list[str]:
+    """The settings of a run of this model."""
+    small = [f"--model.{key}={value}" for key, value in registry.load(model).checked.items()]
+    some = ["--data.size", "96"] if registry.load(model).usual_data != "groups" else []
+    return [*some, "--data.batch_size", str(BATCH), "--trainer.precision", "32-true", *PATTERNS.get(model, small)]
 
 
 class _InTurn(SingleDeviceStrategy):
@@ -63,13 +77,20 @@ class _Keep(pl.Callback):
         self.losses.append(tuple(outputs[key].item() for key in LOSSES if key in outputs))
 
 
+def _mean(module: GenerativeModule, value: torch.Tensor) -> torch.Tensor:
+    mean = value.clone()
+    module.trainer.strategy.average([mean])  # type: ignore[attr-defined]
+    return mean
+
+
 def replica(model_name: str, rank: int, meeting: _Meeting) -> tuple[Any, list[tuple[float, ...]]]:
-    resolved = settings.resolve([*MODELS[model_name][2:], *COMMON], model=model_name, preset="quick")
+    resolved = settings.resolve(asked(model_name), model=model_name, preset="quick")
     source = experiment.build_source(resolved)
     torch.manual_seed(resolved.values["seed"])
     model = experiment.build_model(resolved, source)
     # what a process of a group would be told by its trainer
-    model.__class__ = type("Ranked", (type(model),), {"global_rank": rank, "_world_size": lambda self: RANKS})
+    told = {"global_rank": rank, "_world_size": lambda self: RANKS, "mean_over_ranks": _mean}
+    model.__class__ = type("Ranked", (type(model),), told)
     model.clock.budget = STEPS * BATCH * model.critic_steps
     model.update_options = UpdateOptions(**resolved.values["update"])
     stream = Stream(len(source), BATCH, seed=0, chunks=model.critic_steps, rank=rank, ranks=RANKS)
@@ -103,12 +124,16 @@ def one_process(model_name: str) -> tuple[dict[str, Any], list[tuple[float, ...]
     return model.state_dict(), losses
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*PATTERNS, *(pytest.param(name, marks=pytest.mark.full) for name in OTHERS)])
 def test_two_processes_have_the_curve_of_averaged_micro_batches(model: str, tmp_path: Path) -> None:
     expected, losses = one_process(model)
     assert len(losses) == STEPS
-    steps = STEPS * BATCH * (2 if model == "wgan-gp" else 1)
-    command = [sys.executable, "-m", "lightning_gen", "fit", "--model", model, *MODELS[model], *COMMON]
+    steps = (
+        STEPS
+        * BATCH
+        * settings.resolve(asked(model), model=model, preset="quick").values["model"].get("critic_steps", 1)
+    )
+    command = [sys.executable, "-m", "lightning_gen", "fit", "--model", model, "--preset", "quick", *asked(model)]
     command += [
         "--kimg",
         str(steps / 1000),

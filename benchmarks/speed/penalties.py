@@ -32,7 +32,7 @@ class Judge:
         cls: Any = registry.load(name)
         model = cls(**cls.presets["quick"])
         execution.channels_last(model)
-        self.network: nn.Module = getattr(model, "discriminator", None) or model.critic
+        self.network: nn.Module = model.discriminator
         self.further = (model.growth.last_stage, 1.0) if hasattr(model, "growth") else ()
         self.images = torch.rand(cls.recipes["quick"]["data.batch_size"], *model.image_shape) * 2 - 1
 

@@ -236,6 +236,7 @@ class ProGAN(GenerativeModule):
             raise UserError("progan normalises latents, which leaves of one its sign: --model.latent_dim 2 or more")
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
+        self.undecided = None if loss == "wasserstein" else 0.0
         last_stage = int(math.log2(resolution)) - 2
         widths = [min(width, max(1, 2 * width_base // (4 << stage))) for stage in range(last_stage + 1)]
         self.generator = Generator(latent_dim, widths, channels, NORMS[norm])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_gen.augment import ADA
 from lightning_gen.errors import UserError, without_labels
-from lightning_gen.layers import decoder, encoder
+from lightning_gen.layers import blur, decoder, encoder
 from lightning_gen.losses import relativistic_d, relativistic_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -70,12 +70,20 @@ def stage(channels: int, count: int, group_width: int, of: int) -> nn.Sequential
     return nn.Sequential(*(ResidualBlock(channels, group_width, of) for _ in range(count)))
 
 
+class Halved(nn.Module):
+    """(B, C, R, R) -> (B, C, R/2, R/2), low-pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return blur(x, padding=1, stride=2)
+
+
 def resized(in_channels: int, out_channels: int, up: bool) -> nn.Sequential:
-    """Bilinear resampling, and a 1x1 convolution where the widths differ, at the smaller size."""
+    """Resampling by the filter [1, 3, 3, 1], and a 1x1 convolution where the widths differ, at the smaller size."""
     change = [conv(in_channels, out_channels)] if in_channels != out_channels else []
     if up:
+        # bilinear: the same filter, but for what is beyond the border
         return nn.Sequential(*change, nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-    return nn.Sequential(nn.AvgPool2d(2), *change)  # what bilinear halving is
+    return nn.Sequential(Halved(), *change)
 
 
 class Generator(nn.Module):
@@ -156,8 +164,8 @@ class R3GAN(GenerativeModule):
 
     Differences from the paper: the averaged generator's half-life is at most a twentieth of the images seen, instead of
     rising with a cosine. What the paper leaves open: label vectors are drawn from N(0, 1) in the generator and
-    from N(0, 1 / width) in the discriminator; enlarging and halving weigh pixels as their distance says, with
-    corners not aligned.
+    from N(0, 1 / width) in the discriminator. Halving is by the published code's filter, and so is enlarging, where
+    the border goes on outside in the place of zeros.
 
     Images of one pixel are points, which the paper does not have: dense networks, without labels.
 
@@ -192,6 +200,7 @@ class R3GAN(GenerativeModule):
         "Huang et al. 2024, The GAN is dead; long live the GAN! A Modern GAN Baseline, https://arxiv.org/abs/2501.05441"
     )
     recomputed = (ResidualBlock,)
+    sets_ada = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 32, 32), "num_classes": 10, "conditional": True},
         "quick": {

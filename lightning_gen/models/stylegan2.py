@@ -16,7 +16,7 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFl
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
-from lightning_gen.layers import EqualizedConv2d, EqualizedLinear, minibatch_stddev, pixel_norm
+from lightning_gen.layers import EqualizedConv2d, EqualizedLinear, blur, enlarged, minibatch_stddev, pixel_norm
 from lightning_gen.losses import minimax_d, non_saturating_g, path_lengths, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -31,22 +31,6 @@ MEAN_LENGTH = 0.99
 def activation(x: Tensor) -> Tensor:
     """Leaky ReLU that keeps the second moment: the scale is here, not in the weights (appendix B)."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
-
-
-def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-    """Low-pass filter [1, 3, 3, 1] in both directions; three pixels are lost, two less for each one of `padding`."""
-    return F.conv2d(x, _filter(x, gain), padding=padding, groups=x.shape[1])
-
-
-def enlarged(image: Tensor) -> Tensor:
-    """(B, C, R, R) -> (B, C, 2R, 2R) with the same filter: zeros between the pixels, then low-pass."""
-    return F.conv_transpose2d(image, _filter(image, 4.0), stride=2, padding=1, groups=image.shape[1])
-
-
-def _filter(x: Tensor, gain: float) -> Tensor:
-    # computed where x is: numbers from the host would make a GPU wait
-    taps = (2 - (torch.arange(4, device=x.device, dtype=x.dtype) - 1.5).abs()) / 4
-    return (gain * torch.outer(taps, taps)).expand(x.shape[1], 1, 4, 4)
 
 
 class ModulatedConv2d(nn.Module):
@@ -178,7 +162,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, R, R) -> (B, out, R/2, R/2); the sum keeps the variance (appendix B)."""
-        skip = F.conv2d(blur(x, padding=1)[:, :, ::2, ::2], self.skip * self.scale)
+        skip = F.conv2d(blur(x, padding=1, stride=2), self.skip * self.scale)
         x = activation(self.first(x))
         second = self.second
         x = F.conv2d(blur(x, padding=2), second.weight * second.scale, second.bias, stride=2)

@@ -40,6 +40,7 @@ class WGAN(GenerativeModule):
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
 
+    undecided = None
     paper = "Arjovsky et al. 2017, Wasserstein GAN, https://arxiv.org/abs/1701.07875"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 64, 64)},
@@ -79,36 +80,38 @@ class WGAN(GenerativeModule):
         self.critic_steps = critic_steps
         doublings = int(math.log2(resolution)) - 2
         self.generator = (refined_generator if refined else strided_generator)(latent_dim, width, doublings, channels)
-        self.critic = strided_discriminator(width, doublings, channels, critic_norm)
+        self.discriminator = strided_discriminator(width, doublings, channels, critic_norm)
         self.apply(normal_weights)
-        clip_weights(self.critic, clip)
+        clip_weights(self.discriminator, clip)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [torch.optim.RMSprop(network.parameters(), self.hparams.lr) for network in (self.critic, self.generator)]
+        networks = (self.discriminator, self.generator)
+        return [torch.optim.RMSprop(network.parameters(), self.hparams.lr) for network in networks]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
-        opt_c, opt_g = self.optimizers()
+        opt_d, opt_g = self.optimizers()
         for images in batch["image"].chunk(self.critic_steps):
-            with self.update(opt_c) as step_c:
-                for real in step_c.parts(images):
-                    fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-                    values_real, values_fake = self.critic(self.augmented(real)), self.critic(self.augmented(fake))
-                    loss_c = wasserstein_d(values_real, values_fake)
-                    step_c.backward(loss_c)
-            clip_weights(self.critic, self.hparams.clip)
+            with self.update(opt_d) as step_d:
+                for real in step_d.parts(images):
+                    fake = self.augmented(self.generator(self.randn(len(real), self.latent_dim, 1, 1)))
+                    real = self.augmented(real)
+                    values_real, values_fake = self.discriminator(real), self.discriminator(fake)
+                    loss_d = wasserstein_d(values_real, values_fake)
+                    step_d.backward(loss_d)
+            clip_weights(self.discriminator, self.hparams.clip)
         with self.update(opt_g) as step_g:
             for real in step_g.parts(images):
                 fake = self.generator(self.randn(len(real), self.latent_dim, 1, 1))
-                loss_g = wasserstein_g(self.critic(self.augmented(fake)))
+                loss_g = wasserstein_g(self.discriminator(self.augmented(fake)))
                 step_g.backward(loss_g)
         return self.step_output(
             len(batch["image"]),
-            loss_d=loss_c,
+            loss_d=loss_d,
             loss_g=loss_g,
             logits_real=values_real,
             logits_fake=values_fake,
-            grad_norm_d=step_c.grad_norm,
+            grad_norm_d=step_d.grad_norm,
             grad_norm_g=step_g.grad_norm,
         )
 

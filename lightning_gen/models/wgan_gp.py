@@ -78,6 +78,7 @@ class WGANGP(GenerativeModule):
         ema_halflife_kimg: Half-life of the averaged generator in thousands of images; 0 keeps no average.
     """
 
+    undecided = None
     paper = "Gulrajani et al. 2017, Improved Training of Wasserstein GANs, https://arxiv.org/abs/1704.00028"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 32, 32)},
