@@ -47,7 +47,20 @@ PUBLISHED = {
         + 2 * 128
         + (128 + 1) * 12,
     ),
-}
+    # biases before batch norm, whose scale and shift are two numbers a map; figure 1
+    "lsgan": (
+        (1024 + 1) * 12544 + 2 * 256 + 4 * (256 * 9 * 256 + 3 * 256) + (256 * 9 + 3) * 128 + (128 * 9 + 3) * 64
+        + (64 * 9 + 1) * 3,
+        (3 * 25 + 1) * 64 + (64 * 25 + 3) * 128 + (128 * 25 + 3) * 256 + (256 * 25 + 3) * 512 + (512 * 7 * 7 + 1),
+    ),
+    # the same; table 2
+    "acgan": (
+        (110 + 1) * 6144 + (384 * 25 + 3) * 192 + (192 * 25 + 3) * 96 + (96 * 25 + 1) * 3,
+        (3 * 9 + 1) * 16
+        + sum((9 * narrow + 3) * 2 * narrow for narrow in (16, 32, 64, 128, 256))
+        + (512 * 4 * 4 + 1) * (1 + 10),
+    ),
+}  # fmt: skip
 
 SMALL: dict[type[GenerativeModule], dict[str, Any]] = {
     GAN: {"image_shape": (3, 8, 8), "latent_dim": 4, "width": 12, "discriminator_width": 6},

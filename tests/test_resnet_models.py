@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -64,6 +65,26 @@ def test_every_size_that_is_promised_can_be_made_and_judged(name: str, resolutio
     assert images.abs().max() <= 1
     label = (torch.zeros(2, dtype=torch.long),) if name in CONDITIONAL else ()
     assert model.discriminator(images, *label).shape == (2,)
+
+
+def test_the_sagan_paper_preset_has_the_layers_of_its_code_at_128_pixels() -> None:
+    """brain-research/self-attention-gan, by hand; batch norm has two numbers for each class and map."""
+    generator = (128 + 1) * 16 * 1024  # to 4x4 pixels
+    for wide, narrow in itertools.pairwise((1024, 1024, 512, 256, 128, 64)):
+        generator += (9 * wide + 1) * narrow + (9 * narrow + 1) * narrow + (wide + 1) * narrow
+        generator += 2 * 1000 * (wide + narrow)
+    generator += 2 * 256 * 32 + 2 * 256 * 128 + 1  # attention at 32 pixels
+    generator += 2 * 64 + (9 * 64 + 1) * 3
+    discriminator = 0
+    for depth, (narrow, wide) in enumerate(itertools.pairwise((3, 64, 128, 256, 512, 1024, 1024))):
+        shortcut = (narrow + 1) * wide if depth < 5 else 0
+        discriminator += (9 * narrow + 1) * wide + (9 * wide + 1) * wide + shortcut
+    discriminator += 2 * 128 * 16 + 2 * 128 * 64 + 1
+    discriminator += (1024 + 1) + 1000 * 1024  # the logit, the labels
+    with torch.device("meta"):
+        model = registry.load("sagan")(**registry.load("sagan").presets["paper"])
+    counts = [sum(p.numel() for p in network.parameters()) for network in (model.generator, model.discriminator)]
+    assert counts == [generator, discriminator]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -308,7 +308,7 @@ def test_wandb_is_imported_only_when_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_to_the_same_weights_and_the_right_clock(tmp_path: Path) -> None:
+def test_two_processes_share_one_clock_one_record_and_one_checkpoint(tmp_path: Path) -> None:
     arguments = [*SMALL, "--logger", "none", "--trainer.devices", "2", "--trainer.precision", "32-true"]
     command = [sys.executable, "-m", "lightning_gen", "fit", *arguments, "--out", str(tmp_path / "r")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

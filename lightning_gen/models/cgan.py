@@ -73,10 +73,11 @@ class Discriminator(nn.Module):
 class CGAN(GenerativeModule):
     """Class-conditional: the label joins the latents in the generator and the image in the discriminator.
 
-    Differences from the paper: latents are drawn from the unit hypercube as there, but fake images take the labels of
-    the real batch, so that both have the data's frequencies; the learning rate does not shrink by a factor of 1.00004
-    each step, nor does the momentum rise to 0.7. The preset `quick` has Adam, no dropout, and what the
-    paper does not have, R1.
+    Differences from the paper: the generator minimises the non-saturating loss in the place of equation 2's, its images
+    lie in [-1, 1] by tanh, not in [0, 1] by sigmoid; latents are drawn from the unit hypercube as there, but fake
+    images take the labels of the real batch, so that both have the data's frequencies; the learning rate does not
+    shrink by a factor of 1.00004 each step, nor does the momentum rise to 0.7. The preset `quick` has Adam, no dropout,
+    and what the paper does not have, R1.
 
     Args:
         image_shape: (channels, height, width), of any size.

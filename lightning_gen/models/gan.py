@@ -51,8 +51,9 @@ class GAN(GenerativeModule):
     Differences from it: the discriminator's loss is the sum of its two terms and the networks take turns, each with
     latents of its own, as in algorithm 1, where the code has their mean and moves both networks at once; the momentum
     does not rise from 0.5 to 0.7 over the first 250 epochs, the learning rate does not shrink by a factor of 1.000004
-    each step, and the generator's last biases begin at 0. The presets `quick` and `points` have Adam and no dropout;
-    `quick` adds what the paper does not have, R1, without which it draws one shape.
+    each step, the generator's last biases begin at 0, and its images lie in [-1, 1] by tanh, not in [0, 1] by sigmoid.
+    The presets `quick` and `points` have Adam and no dropout; `quick` adds what the paper does not have, R1, without
+    which it draws one shape.
 
     Args:
         image_shape: (channels, height, width), of any size.

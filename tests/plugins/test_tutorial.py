@@ -98,5 +98,6 @@ def test_a_stranger_who_follows_the_page_has_a_model_in_the_harness(tmp_path: Pa
     assert "ok       model sketch" in output("lgen plugin check")
     assert "1 passed" in output("pytest")
     assert "lgen-tides" in output("lgen plugin list")
+    assert "tides on shapes: 0.3" in output("lgen fit --model tides")
     assert "bye" in output("lgen fit --model sketch --kimg 0.3").splitlines()
     assert "brightness" in output("lgen fit --model sketch --kimg 0.3")
