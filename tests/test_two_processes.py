@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.utils.data import DataLoader
 
 from lightning_gen import checkpoints, experiment, records, registry, settings
+from lightning_gen.augment import AugmentOptions
 from lightning_gen.data.stream import Stream, loader
 from lightning_gen.module import GenerativeModule
 from lightning_gen.update import UpdateOptions
@@ -41,8 +43,10 @@ LOSSES = ("loss", "loss_d", "loss_g")
 
 def asked(model: str) -> list[str]:
     """The settings of a run of this model."""
-    small = [f"--model.{key}={value}" for key, value in registry.load(model).checked.items()]
-    some = ["--data.size", "96"] if registry.load(model).usual_data != "groups" else []
+    cls = registry.load(model)
+    small = [f"--model.{key}={list(v) if isinstance(v, tuple) else v}" for key, v in cls.checked.items()]
+    data = inspect.signature(registry.load(cls.usual_data, "data")).parameters
+    some = ["--data.size", "96"] if "size" in data else []
     return [*some, "--data.batch_size", str(BATCH), "--trainer.precision", "32-true", *PATTERNS.get(model, small)]
 
 
@@ -61,6 +65,14 @@ class _InTurn(SingleDeviceStrategy):
         self.meeting.wait()
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean)
+
+
+    def all_gather(self, tensor: torch.Tensor, group: Any = None, sync_grads: bool = False) -> torch.Tensor:
+        self.meeting.brought[self.rank] = tensor
+        self.meeting.wait()
+        both = torch.stack(self.meeting.brought)
+        self.meeting.wait()
+        return both
 
 
 class _Meeting:
@@ -93,6 +105,7 @@ def replica(model_name: str, rank: int, meeting: _Meeting) -> tuple[Any, list[tu
     model.__class__ = type("Ranked", (type(model),), told)
     model.clock.budget = STEPS * BATCH * model.critic_steps
     model.update_options = UpdateOptions(**resolved.values["update"])
+    model.augment = AugmentOptions(**resolved.values["augment"]).make()
     stream = Stream(len(source), BATCH, seed=0, chunks=model.critic_steps, rank=rank, ranks=RANKS)
     rows: DataLoader[Any] = loader(source, stream, workers=0, pin_memory=False)
     keep = _Keep()
