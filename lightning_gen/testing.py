@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import inspect
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
@@ -38,11 +40,15 @@ OF_RECORDS = ("step", "attempt", "images_per_second")
 """Names that a value of a training step would take from its record."""
 
 
-def check_model(model: str | type[GenerativeModule]) -> None:
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+def check_model(model: str | type[GenerativeModule], precision: Precision = "32-true") -> None:
     """Train a model for a few steps on random images and check everything that callbacks, tools and users rely on.
 
     Args:
         model: A registered name, or the class itself.
+        precision: Of its training; its samples are drawn in float32 either way.
 
     Raises:
         AssertionError: with a sentence that says which promise is broken.
@@ -52,12 +58,13 @@ def check_model(model: str | type[GenerativeModule]) -> None:
     _check_settings(cls)
     with tempfile.TemporaryDirectory() as folder, launch.quiet():
         straight = _build(cls, settings)
-        outputs = _train(straight, STEPS, Path(folder) / "straight.ckpt")
+        train = partial(_train, precision)
+        outputs = train(straight, STEPS, Path(folder) / "straight.ckpt")
         _check_training(straight, outputs)
         _check_sampling(straight)
-        _check_parts(_build(cls, settings), Path(folder))
-        _check_updates(_build(cls, settings), Path(folder))
-        _check_resume(cls, settings, straight, Path(folder))
+        _check_parts(_build(cls, settings), Path(folder), train)
+        _check_updates(_build(cls, settings), Path(folder), train)
+        _check_resume(cls, settings, straight, Path(folder), train)
         _check_averages(straight)
 
 
@@ -113,11 +120,14 @@ def _build(cls: type[GenerativeModule], settings: dict[str, Any]) -> GenerativeM
     return cls(**settings)
 
 
-def _train(model: GenerativeModule, until: int, save: Path, restore: Path | None = None) -> _Outputs:
+def _train(
+    precision: Precision, model: GenerativeModule, until: int, save: Path, restore: Path | None = None
+) -> _Outputs:
     outputs = _Outputs()
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
+        precision=precision,
         max_epochs=-1,
         max_steps=until,
         logger=False,
@@ -138,6 +148,10 @@ def _train(model: GenerativeModule, until: int, save: Path, restore: Path | None
         f"{until} training steps moved global_step to {trainer.global_step}: make every update through `self.update`"
     )
     return outputs
+
+
+Train = Callable[..., _Outputs]
+"""`_train` in the precision that is checked."""
 
 
 def _check_settings(cls: type[GenerativeModule]) -> None:
@@ -161,9 +175,14 @@ def _check_training(model: GenerativeModule, outputs: _Outputs) -> None:
             assert isinstance(value, Tensor), f"{key} must be a tensor"
             assert not value.requires_grad, f"{key} must be detached"
             assert bool(torch.isfinite(value).all()), f"{key} is not finite"
+            assert not key.startswith("loss") or value.dtype == torch.float32, (
+                f"{key} is {value.dtype}: losses are computed in float32, of outputs in bf16 too (`.float()`)"
+            )
         assert "loss" in values or {"loss_d", "loss_g"} <= set(values), (
             "training_step must return loss, or loss_d and loss_g"
         )
+    rough = [name for name, p in model.named_parameters() if p.dtype != torch.float32]
+    assert not rough, f"{', '.join(rough)}: weights are kept in float32"
     fresh = _build(type(model), model.own_settings()).state_dict()
     for name, network in model.named_children():
         trained = [key for key, p in network.named_parameters(prefix=name) if p.requires_grad]
@@ -202,24 +221,24 @@ def _check_sampling(model: GenerativeModule) -> None:
             assert not torch.equal(a, b), "another label gives the same images"
 
 
-def _check_parts(model: GenerativeModule, folder: Path) -> None:
+def _check_parts(model: GenerativeModule, folder: Path, train: Train) -> None:
     """A model that accumulates gets through a step with two parts; one that does not is refused in words."""
     model.update_options = UpdateOptions(accumulate=2)
     try:
         model.update_options.check(model)
-        _train(model, 1, folder / "parts.ckpt")
+        train(model, 1, folder / "parts.ckpt")
     except UserError as reason:
         if str(reason) != WHOLE.format(type(model).__name__):
             raise AssertionError(f"a step in two parts ends in: {reason}") from reason
 
 
-def _check_updates(model: GenerativeModule, folder: Path) -> None:
+def _check_updates(model: GenerativeModule, folder: Path, train: Train) -> None:
     """Gradients come through an update's `backward`, which knows of parts, of loss scales and of other processes."""
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     if model.automatic_optimization or not before:
         return
     with mock.patch.object(Update, "backward"):
-        _train(model, 1, folder / "still.ckpt")
+        train(model, 1, folder / "still.ckpt")
     now = dict(model.named_parameters())
     moved = [name for name, value in before.items() if not torch.equal(value, now[name])]
     assert not moved, (
@@ -247,13 +266,13 @@ def _check_averages(model: GenerativeModule) -> None:
 
 
 def _check_resume(
-    cls: type[GenerativeModule], settings: dict[str, Any], straight: GenerativeModule, folder: Path
+    cls: type[GenerativeModule], settings: dict[str, Any], straight: GenerativeModule, folder: Path, train: Train
 ) -> None:
-    _train(_build(cls, settings), STEPS // 2, folder / "half.ckpt")
+    train(_build(cls, settings), STEPS // 2, folder / "half.ckpt")
     content = AtomicCheckpointIO().load_checkpoint(folder / "half.ckpt")
     assert "hyper_parameters" in content, "call `self.save_hyperparameters(logger=False)` first in __init__"
     resumed = cls(**content["hyper_parameters"])
-    _train(resumed, STEPS, folder / "resumed.ckpt", folder / "half.ckpt")
+    train(resumed, STEPS, folder / "resumed.ckpt", folder / "half.ckpt")
     ours, theirs = straight.state_dict(), resumed.state_dict()
     assert ours.keys() == theirs.keys(), "a resumed run has other weights by name"
     for key, value in ours.items():

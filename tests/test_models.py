@@ -52,17 +52,18 @@ def trainable(network: torch.nn.Module) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("name", registry.names("models"))
-def test_a_registered_model_keeps_the_contract(name: str) -> None:
-    check_model(name)
+def test_a_registered_model_keeps_the_contract(name: str, precision: Literal["32-true", "bf16-mixed"]) -> None:
+    check_model(name, precision)
 
 
-def fitted(model: GenerativeModule, steps: int, precision: Literal["32-true", "bf16-mixed"]) -> list[StepOutput]:
+def fitted(model: GenerativeModule, steps: int) -> list[StepOutput]:
     """What each training step put out."""
     outputs = _Outputs()
     trainer = pl.Trainer(
         accelerator="cpu",
-        precision=precision,
+        precision="32-true",
         max_epochs=-1,
         max_steps=steps,
         logger=False,
@@ -77,19 +78,6 @@ def fitted(model: GenerativeModule, steps: int, precision: Literal["32-true", "b
     trainer.fit(model, datamodule=data)
     assert len(outputs.steps) == steps
     return outputs.steps
-
-
-@pytest.mark.parametrize("name", registry.names("models"))
-def test_a_registered_model_stays_finite_in_bf16(name: str) -> None:
-    cls = registry.load(name)
-    torch.manual_seed(0)
-    model = cls(**cls.presets["quick"] | cls.checked)
-    for values in fitted(model, 2, "bf16-mixed"):
-        for key, value in values.items():
-            assert torch.isfinite(value).all(), key
-            assert not key.startswith("loss") or value.dtype == torch.float32, f"{key} is not float32"
-    assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in model.parameters())
-    assert torch.isfinite(model.sample(2)).all()
 
 
 @pytest.mark.parametrize(("name", "settings"), PUBLISHED)
@@ -207,7 +195,7 @@ def test_a_lazy_penalty_of_progan_is_due_every_so_many_updates_and_counts_for_al
         due.clear()
         torch.manual_seed(0)
         model = ProGAN((3, 8, 8), 4, width=4, width_base=16, loss=loss, penalty=penalty, penalty_every=every)
-        return [step["loss_d"] for step in fitted(model, 4, "32-true")]
+        return [step["loss_d"] for step in fitted(model, 4)]
 
     for name in ("gradient_penalty", "zero_centred_penalty"):
         monkeypatch.setattr(progan, name, watched(getattr(progan, name)))

@@ -66,7 +66,6 @@ class _InTurn(SingleDeviceStrategy):
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean)
 
-
     def all_gather(self, tensor: torch.Tensor, group: Any = None, sync_grads: bool = False) -> torch.Tensor:
         self.meeting.brought[self.rank] = tensor
         self.meeting.wait()
