@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -82,11 +82,11 @@ class AugmentOptions:
         if tuple(model.image_shape[1:]) == (1, 1):
             raise UserError("points are no images, whose places and colours could be changed: --augment.kind none")
         if self.kind == "ada" and model.sets_ada:
-            for name, usual in (("target", 0.6), ("speed_kimg", 500.0), ("start", 0.0)):
-                if getattr(self, name) != usual:
+            for field in fields(self):
+                if field.name in ("target", "speed_kimg", "start") and getattr(self, field.name) != field.default:
                     raise UserError(
-                        f"--augment.{name} means nothing to {type(model).__name__}, which sets the probability by its "
-                        "own schedule: leave it out"
+                        f"--augment.{field.name} means nothing to {type(model).__name__}, which sets the probability "
+                        "by its own schedule: leave it out"
                     )
 
     def make(self) -> Augment | None:

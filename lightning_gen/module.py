@@ -302,7 +302,7 @@ class GenerativeModule(pl.LightningModule):
         total = images_seen * self._world_size()
         if self.augment is not None and "logits_real" in values:
             real = values["logits_real"].detach().float()
-            middle = torch.as_tensor(self.undecided) if self.undecided is not None else self._between(real, values)
+            middle = self._between(real, values) if self.undecided is None else self.undecided
             self.augment.adapt(self.mean_over_ranks((real - middle).sign().mean()), total)
         outputs = {key: value.detach() for key, value in values.items()}
         if self.automatic_optimization:

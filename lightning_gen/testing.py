@@ -181,8 +181,8 @@ def _check_training(model: GenerativeModule, outputs: _Outputs) -> None:
         assert "loss" in values or {"loss_d", "loss_g"} <= set(values), (
             "training_step must return loss, or loss_d and loss_g"
         )
-    rough = [name for name, p in model.named_parameters() if p.dtype != torch.float32]
-    assert not rough, f"{', '.join(rough)}: weights are kept in float32"
+    rough = [name for name, p in model.named_parameters() if p.requires_grad and p.dtype != torch.float32]
+    assert not rough, f"{', '.join(rough)}: weights that are trained are kept in float32"
     fresh = _build(type(model), model.own_settings()).state_dict()
     for name, network in model.named_children():
         trained = [key for key, p in network.named_parameters(prefix=name) if p.requires_grad]

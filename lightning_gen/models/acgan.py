@@ -104,7 +104,7 @@ class ACGAN(GenerativeModule):
         width: Feature maps of the generator's layer at half the image's size; they double towards the first one.
         refined: Whether the generator enlarges by repeating pixels, has one more layer, half as wide, at the image's
             own size, and a second one at each size before; in the paper each size has one strided layer, whose checkers
-            stay in the images. Without `classify_fakes`, or it draws wrong classes sharply.
+            stay in the images. With `classify_fakes` true such a generator draws sharp images of wrong classes.
         discriminator_width: The same for the discriminator; they double five times.
         discriminator_norm: Whether the discriminator has batch norm, as in the paper.
         dropout: Share of the discriminator's activations that a training step leaves out, in each layer.
