@@ -185,7 +185,7 @@ class GenerativeModule(pl.LightningModule):
         Without a tanh at their end they may draw values beyond, which `images.to_uint8` cuts off.
 
         Typed keyword options (such as ``truncation: float = 1.0``) are options of `sample` too; `lgen sample` has
-        `--truncation` and `--guidance` for them.
+        `--truncation` and `--guidance` for them, and `--option KEY=VALUE` for any.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it generates")
 

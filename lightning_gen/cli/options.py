@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import click
 
@@ -103,6 +104,49 @@ guidance: Any = click.option(
     metavar="X",
     help="How much images keep to what was asked for, from models that offer it.",
 )
+
+
+own: Any = click.option(
+    "--option",
+    "own",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the model's own, such as category=3 of infogan; repeatable.",
+)
+
+
+def of_its_own(model: Any, name: str, given: tuple[str, ...]) -> dict[str, Any]:
+    """What --option gives: keyword options of the model's `generate`, of the types that its signature says.
+
+    Raises:
+        UserError: the model has no such option, or the value is of another type.
+    """
+    import yaml
+
+    offered = [key for key, one in inspect.signature(model.generate).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    hints = get_type_hints(model.generate)
+    asked: dict[str, Any] = {}
+    for pair in given:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--option {pair}: expected KEY=VALUE")
+        if key not in offered:
+            said = f"it has {', '.join(offered)}" if offered else "it has none"
+            raise UserError(f"--option {key}: {name} does not offer it ({said}){nearest(key, offered)}")
+        kinds = get_args(hints.get(key)) or (hints.get(key, object),)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if type(value) is int and float in kinds:
+            value = float(value)
+        plain = [kind for kind in kinds if isinstance(kind, type) and kind is not NoneType]
+        if plain and type(value) not in plain and object not in plain:
+            raise UserError(f"--option {pair}: {key} must be {' or '.join(kind.__name__ for kind in plain)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--option {pair}: must be a finite number")
+        asked[key] = value
+    return asked
 
 
 label: Any = click.option(

@@ -20,6 +20,7 @@ from lightning_gen.cli import options, output
 @options.label
 @options.truncation
 @options.guidance
+@options.own
 @click.option("--caption", metavar="TEXT", help="What every image is to show, for a model that reads captions.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at once; changes nothing."
@@ -38,6 +39,7 @@ def command(
     label: str | None,
     truncation: float | None,
     guidance: float | None,
+    own: tuple[str, ...],
     caption: str | None,
     batch_size: int,
     device: str,
@@ -70,6 +72,7 @@ def command(
     if kind == "points" and out is not None:
         raise UserError(f"{origin['model']} draws points of the plane: --grid FILE shows them all in one picture")
     asked = options.of_generate(model, origin["model"], truncation=truncation, guidance=guidance)
+    asked |= options.of_its_own(model, origin["model"], own)
     drawn = []
     for first in track(range(0, n, batch_size), description="drawing", disable=n <= batch_size, transient=True):
         count = min(batch_size, n - first)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from untrained import checkpoint
 
 from lightning_gen.cli import main
@@ -68,3 +68,32 @@ def test_a_class_is_asked_for_by_its_name_or_its_number(tmp_path: Path) -> None:
         done = CliRunner().invoke(main, ["sample", run, "--n", "1", "--label", asked, "--out", str(tmp_path / "x")])
         assert done.exit_code == 2
         assert done.stderr == f"Error: --label {asked}: the model knows classes 0 to 2 (2, red star, 10){hint}\n"
+
+
+def test_an_option_of_the_model_s_own_is_handed_on_and_checked(tmp_path: Path) -> None:
+    settings = {"image_shape": (3, 16, 16), "noise_dim": 4, "categories": 3, "width": 4, "discriminator_width": 4}
+    run = checkpoint("infogan", settings, tmp_path)
+
+    def sample(*options: str) -> Result:
+        words = ["--n", "2", "--out", str(tmp_path / "-".join(options)), *(f"--option={one}" for one in options)]
+        return CliRunner().invoke(main, ["sample", run, *words])
+
+    def drawn(*options: str) -> bytes:
+        done = sample(*options)
+        assert done.exit_code == 0, done.output + repr(done.exception)
+        return (tmp_path / "-".join(options) / "000000.png").read_bytes()
+
+    assert len({drawn(f"category={which}") for which in range(3)}) == 3
+    assert drawn("category=1", "place=1") == drawn("place=1.0", "category=1")
+    for wrong, said in (
+        ("category", "--option category: expected KEY=VALUE"),
+        ("categories=1", "--option categories: infogan does not offer it (it has category, place); did you mean"),
+        ("category=red", "--option category=red: category must be int"),
+        ("category=[", "--option category=[: category must be int"),
+        ("category=1.5", "--option category=1.5: category must be int"),
+        ("category=7", "category 7: the code has 3 values"),
+        ("place=.inf", "--option place=.inf: must be a finite number"),
+    ):
+        done = sample(wrong)
+        assert done.exit_code == 2, done.output + repr(done.exception)
+        assert said in done.stderr
