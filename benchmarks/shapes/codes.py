@@ -1,6 +1,6 @@
 """What the categories of an `infogan` mean on `shapes`: which factor of an image follows the code it was drawn from.
 
-python benchmarks/shapes/codes.py RUN [RUN …] [--n 2000]
+python benchmarks/shapes/codes.py RUN [RUN …] [--n 2000] [--sheet FILE.png]
 
 Nobody told the model of shapes or colours. Of images drawn with each category as often, read by the decoder, whether it
 accepts them or not: the mutual information of category and factor, as a share of the factor's entropy, and the share of
@@ -10,8 +10,10 @@ images whose factor is the one that their category draws most, beside that share
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from lightning_gen import checkpoints, images
 from lightning_gen.data.decoder import decode
@@ -38,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--n", type=int, default=2000, help="images of each run")
+    parser.add_argument("--sheet", help="eight images of each category of the last run, one row each")
     options = parser.parse_args()
     print("| run | factor | told by the category | right by the category's most frequent | most frequent of all |")
     print("|---|---|---:|---:|---:|")
@@ -52,6 +55,9 @@ def main() -> None:
             found = np.concatenate([one.factors[factor] for one in decoded])
             told, right, plain = told_by(category, found, kinds)
             print(f"| {run} | {factor} | {told:.0%} | {right:.0%} | {plain:.0%} |", flush=True)
+    if options.sheet:
+        rows = torch.cat([pixels[:8] for pixels in drawn])
+        images.save_png(images.enlarge(images.grid(rows)), Path(options.sheet))
 
 
 if __name__ == "__main__":
