@@ -478,6 +478,11 @@ class GenerativeModule(pl.LightningModule):
 
     # -- sampling ------------------------------------------------------------------------------------------------
 
+    def as_drawn_now(self, images: Tensor) -> Tensor:
+        """Real images (B, C, H, W) with as much detail as samples can have at this moment of the training, which is all
+        of it but while a model grows. The watch compares samples with these."""
+        return images
+
     @final
     @torch.no_grad()
     def sample(

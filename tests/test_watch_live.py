@@ -15,13 +15,15 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from lightning_gen import checkpoints, records, report
+from lightning_gen import checkpoints, images, records, report
 from lightning_gen.callbacks.watch import Watch
 from lightning_gen.cli import main
 from lightning_gen.clock import Clock
-from lightning_gen.metrics.extractors import Features
+from lightning_gen.data.shapes import Shapes
+from lightning_gen.metrics.extractors import Features, Tiny
 from lightning_gen.metrics.variety import Yardstick
 from lightning_gen.models.dcgan import DCGAN
+from lightning_gen.models.progan import ProGAN
 from lightning_gen.watch import Verdict, way_back
 
 SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
@@ -255,6 +257,26 @@ def test_a_short_run_and_a_model_with_a_likelihood_are_not_taken_for_collapsed(t
     for run, looks in (("vae", []), ("run", [4, 5])):
         seen = [r["images_seen"] / 1000 for r in records.read(tmp_path / run / "metrics.jsonl") if "diversity" in r]
         assert seen == pytest.approx(looks, abs=0.05)
+
+
+def test_a_model_that_grows_is_compared_with_real_images_of_its_present_size() -> None:
+    """Seen at 4x4 pixels, real images are as varied as samples that are the best of what can be drawn there."""
+    model = ProGAN(**ProGAN.presets["quick"])
+    real, best = Shapes(size=512).read(np.arange(512))["image"].chunk(2)
+    rules, eyes = Watch(), Tiny()
+    rules._eyes, rules._real = eyes, images.from_uint8(real)
+    found = {}
+    for kimg in (0, 9, 15, 100):
+        model.clock.images = 1000 * kimg
+        drawn = images.to_uint8(model.as_drawn_now(images.from_uint8(best)))
+        found[kimg] = rules._yardstick(model).compare(eyes(drawn))
+        assert found[kimg]["diversity"] == pytest.approx(1.0, abs=0.1)
+        assert found[kimg]["duplicates"] < 0.1
+    whole = rules._yardstick(model)
+    assert rules._yardstick(model) is whole, "a grown model's is measured once"
+    model.clock.images = 0
+    tiny = images.to_uint8(model.as_drawn_now(images.from_uint8(best)))
+    assert whole.compare(eyes(tiny))["diversity"] < 0.75, "which the whole images would take for poor"
 
 
 def test_variety_is_one_for_real_images_and_none_for_copies() -> None:

@@ -73,11 +73,14 @@ class Watch(Timed):
         self._outputs: dict[str, Any] = {}
         self._labels: Tensor | None = None
         self._eyes: Tiny | None = None
-        self._yardstick: Yardstick | None = None
+        self._real: Tensor | None = None
+        """Real images (N, C, H, W) in [-1, 1] that samples are compared with."""
+        self._measured: tuple[Tensor, Yardstick] | None = None
+        """Those as the model could draw them when they were measured last, and what was found."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure real images; keep the untrained model, the one to go back to where nothing better follows, or, of a
-        run that is resumed without one, the model as it is."""
+        """Take real images to compare with; keep the untrained model, the one to go back to where nothing better
+        follows, or, of a run that is resumed without one, the model as it is."""
         assert isinstance(pl_module, GenerativeModule)
         source = trainer.datamodule.source  # type: ignore[attr-defined]
         # a model that maximises a likelihood has no game to lose modes in, and its early samples are blurred and alike
@@ -86,7 +89,7 @@ class Watch(Timed):
             self._eyes = Tiny().to(pl_module.device)
             rows = torch.linspace(0, len(source) - 1, min(self.samples, len(source))).long().unique()
             if len(rows) > 2:
-                self._yardstick = Yardstick.of(self._eyes(source.read(rows.numpy())["image"].to(pl_module.device)))
+                self._real = images.from_uint8(source.read(rows.numpy())["image"].to(pl_module.device))
         if self.every_kimg > 0 and self.action == "rollback":
             folder = Path(trainer.default_root_dir) / "checkpoints"
             untrained = pl_module.clock.images == 0
@@ -147,7 +150,7 @@ class Watch(Timed):
 
     def _look(self, trainer: pl.Trainer, module: GenerativeModule) -> dict[str, float]:
         """Each rank looks at the same samples: no collective, and a few images a hundred times a run."""
-        if self._yardstick is None or self._eyes is None:
+        if self._real is None or self._eyes is None:
             return {}
         # more translations than there are pictures to translate would begin again, and be duplicates by no fault
         source = trainer.datamodule.source  # type: ignore[attr-defined]
@@ -156,7 +159,16 @@ class Watch(Timed):
             pixels = images.to_uint8(module.sample(n, seed=2))
         except images.NotFinite:
             return {"fid/tiny": float("nan")}  # there is no score of such samples
-        return self._yardstick.compare(self._eyes(pixels), module.asked_labels(n, seed=2))
+        return self._yardstick(module).compare(self._eyes(pixels), module.asked_labels(n, seed=2))
+
+    def _yardstick(self, module: GenerativeModule) -> Yardstick:
+        """Measured again while the model grows: at 4x4 pixels photographs differ little and are near-duplicates."""
+        assert self._real is not None
+        assert self._eyes is not None
+        drawn = module.as_drawn_now(self._real)
+        if self._measured is None or self._measured[0] is not drawn:
+            self._measured = (drawn, Yardstick.of(self._eyes(images.to_uint8(drawn))))
+        return self._measured[1]
 
     def _tell(self, trainer: pl.Trainer, module: GenerativeModule, verdict: watch.Verdict) -> None:
         if not trainer.is_global_zero:

@@ -306,6 +306,12 @@ class ProGAN(GenerativeModule):
             images = torch.lerp(coarse, images, alpha)
         return images
 
+    def as_drawn_now(self, images: Tensor) -> Tensor:
+        stage, alpha = self.growth.at(self.clock.images)
+        if (stage, alpha) == (self.growth.last_stage, 1.0):
+            return images
+        return F.interpolate(self.shrink(images, stage, alpha), size=self.image_shape[1:], mode="nearest")
+
     def generate(self, latents: Tensor, condition: dict[str, Any] | None = None) -> Tensor:
         stage, alpha = self.growth.at(self.clock.images)
         images = self.averaged("generator")(latents, stage, alpha)
