@@ -106,7 +106,8 @@ def resolve(
         arguments: Options as on the command line, such as ``["--model.lr", "1e-3", "--kimg", "50"]``.
         model: Registered name; may stand in `config` instead.
         data: Registered name; the model's `usual_data`, `shapes` for most, where nothing says otherwise.
-        preset: One of the model's presets; `quick` where neither a preset nor a setting of the model is given.
+        preset: One of the model's presets. Where neither a preset nor a setting of the model is given it is
+            `photographs` for photographs, if the model has it, and else `quick`.
         config: A YAML file of settings.
         logger: Names of loggers, or ("none",).
         callbacks: Names of registered callbacks beyond the built-in ones.
@@ -137,12 +138,14 @@ def resolve(
         notes.append(f"{model} is {registry.OURS}'s; that of {shadow.distribution} is refused: {shadow.problem}")
     if preset is None and "quick" in model_class.presets:
         own = any(key.startswith("model.") for key in explicit)
-        preset = None if own else "quick"
+        photographs = registry.load(data, "data").photographs and "photographs" in model_class.presets
+        usual = "photographs" if photographs else "quick"
+        preset = None if own else usual
         notes.append(
             f"no preset, as settings of {model} were given: its others are the class's own, mostly the paper's; "
-            "--preset quick takes the small ones"
+            f"--preset {usual} takes the small ones"
             if own
-            else f"preset quick (no preset and no setting of {model} was given; `lgen models {model}` lists them)"
+            else f"preset {usual} (no preset and no setting of {model} was given; `lgen models {model}` lists them)"
         )
     if preset is not None:
         _apply_preset(parser, model, model_class, preset)

@@ -37,6 +37,19 @@ def test_a_preset_of_the_command_line_goes_before_that_of_a_file(tmp_path: Path)
     assert (found.preset, found.values["model"]["latent_dim"], found.values["kimg"]) == ("paper", 100, 3)
 
 
+def test_photographs_have_a_preset_of_their_own_where_the_model_has_one() -> None:
+    assert settings.resolve(model="progan").preset == "quick"
+    for data in ("folder", "cifar10"):
+        resolved = settings.resolve(model="progan", data=data)
+        assert (resolved.preset, resolved.values["model"]["penalty"]) == ("photographs", 0.1)
+        assert "preset photographs (no preset" in resolved.notes[0]
+        assert settings.resolve(model="dcgan", data=data).preset == "quick"
+        assert settings.resolve(model="progan", data=data, preset="quick").values["model"]["penalty"] == 1.0
+    own = settings.resolve(["--model.width", "8"], model="progan", data="folder")
+    assert own.preset is None
+    assert "--preset photographs takes the small ones" in own.notes[0]
+
+
 PLUGIN = """
 from lightning_gen.models.dcgan import DCGAN
 

@@ -54,6 +54,7 @@ class Folder(Source):
         UserError: nothing there that can be read, a layout that is none of the above, or an unreadable image.
     """
 
+    photographs = True
     notes: list[str]
     """What a user should know about how the set was read, as sentences."""
 

@@ -34,6 +34,8 @@ class Source(ABC):
     """Whether `read` also gives `caption`, a list of B sentences."""
     context: ClassVar[tuple[str, ...]] = ()
     """What else `read` gives, uint8, for models that look at more than the picture that they start from."""
+    photographs: ClassVar[bool] = False
+    """Whether these are photographs, for which a model may have a preset of that name."""
     paired: ClassVar[bool] = False
     """Whether the second view of a row is what the first one should become."""
 

@@ -128,6 +128,7 @@ class CIFAR10(_Downloaded):
         UserError: the files are not there and cannot be fetched, or are damaged.
     """
 
+    photographs = True
     title = "CIFAR-10"
     files = "cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz), unpacked,"
 
