@@ -281,10 +281,6 @@ class GenerativeModule(pl.LightningModule):
             # kept in the optimizer's state, as PyTorch's schedulers do: a resumed run finds it there
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
 
-    def _between(self, real: Tensor, values: dict[str, Tensor]) -> Tensor:
-        means = torch.stack([real.mean(), values["logits_fake"].detach().float().mean()])
-        return self.mean_over_ranks(means).mean()
-
     def _average_gradients(self, optimizer: Optimizer | LightningOptimizer) -> None:
         self._average([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
 
@@ -302,7 +298,10 @@ class GenerativeModule(pl.LightningModule):
         total = images_seen * self._world_size()
         if self.augment is not None and "logits_real" in values:
             real = values["logits_real"].detach().float()
-            middle = self._between(real, values) if self.undecided is None else self.undecided
+            middle: Tensor | float | None = self.undecided
+            if middle is None:
+                fake = values["logits_fake"].detach().float()
+                middle = self.mean_over_ranks(torch.stack([real.mean(), fake.mean()])).mean()
             self.augment.adapt(self.mean_over_ranks((real - middle).sign().mean()), total)
         outputs = {key: value.detach() for key, value in values.items()}
         if self.automatic_optimization:
@@ -382,11 +381,10 @@ class GenerativeModule(pl.LightningModule):
         return execution.differentiated_twice(self.device.type)
 
     def mean_over_ranks(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over all processes, the same on each; of one process, the tensor."""
-        if self._world_size() > 1:
-            torch.distributed.all_reduce(value)
-            value = value / self._world_size()
-        return value
+        """The mean of a tensor over all processes, the same on each, in a tensor of its own."""
+        mean = value.clone()
+        self._average([mean])
+        return mean
 
     def _this_ranks_rows(self, draw: Any, n: int, shape: tuple[int, ...]) -> Tensor:
         world = self._world_size()

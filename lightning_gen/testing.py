@@ -181,8 +181,10 @@ def _check_training(model: GenerativeModule, outputs: _Outputs) -> None:
         assert "loss" in values or {"loss_d", "loss_g"} <= set(values), (
             "training_step must return loss, or loss_d and loss_g"
         )
-    rough = [name for name, p in model.named_parameters() if p.requires_grad and p.dtype != torch.float32]
-    assert not rough, f"{', '.join(rough)}: weights that are trained are kept in float32"
+    for name, weight in model.named_parameters():
+        kept = weight.requires_grad or "_ema." in name  # what is frozen may be in any precision
+        assert not kept or weight.dtype == torch.float32, f"{name} is {weight.dtype}: weights are kept in float32"
+        assert bool(torch.isfinite(weight).all()), f"training makes {name} infinite"
     fresh = _build(type(model), model.own_settings()).state_dict()
     for name, network in model.named_children():
         trained = [key for key, p in network.named_parameters(prefix=name) if p.requires_grad]

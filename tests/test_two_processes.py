@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from lightning_gen import checkpoints, experiment, records, registry, settings
 from lightning_gen.augment import AugmentOptions
 from lightning_gen.data.stream import Stream, loader
-from lightning_gen.module import GenerativeModule
 from lightning_gen.update import UpdateOptions
 
 RANKS, STEPS, BATCH = 2, 50, 8
@@ -88,20 +87,13 @@ class _Keep(pl.Callback):
         self.losses.append(tuple(outputs[key].item() for key in LOSSES if key in outputs))
 
 
-def _mean(module: GenerativeModule, value: torch.Tensor) -> torch.Tensor:
-    mean = value.clone()
-    module.trainer.strategy.average([mean])  # type: ignore[attr-defined]
-    return mean
-
-
 def replica(model_name: str, rank: int, meeting: _Meeting) -> tuple[Any, list[tuple[float, ...]]]:
     resolved = settings.resolve(asked(model_name), model=model_name, preset="quick")
     source = experiment.build_source(resolved)
     torch.manual_seed(resolved.values["seed"])
     model = experiment.build_model(resolved, source)
     # what a process of a group would be told by its trainer
-    told = {"global_rank": rank, "_world_size": lambda self: RANKS, "mean_over_ranks": _mean}
-    model.__class__ = type("Ranked", (type(model),), told)
+    model.__class__ = type("Ranked", (type(model),), {"global_rank": rank, "_world_size": lambda self: RANKS})
     model.clock.budget = STEPS * BATCH * model.critic_steps
     model.update_options = UpdateOptions(**resolved.values["update"])
     model.augment = AugmentOptions(**resolved.values["augment"]).make()
