@@ -190,8 +190,17 @@ def markdown(board: Board) -> str:
 
 def label(row: ResultRow, rows: Iterable[ResultRow]) -> str:
     """The entry's name; an entry that was changed between its seeds is two, and says so."""
-    changed = any(other.entry == row.entry and _recipe(other) != _recipe(row) for other in rows)
-    return f"{row.entry} ({_settings(row)})" if changed else row.entry
+    others = [other for other in rows if other.entry == row.entry and _recipe(other) != _recipe(row)]
+    if not others:
+        return row.entry
+    apart = {
+        name: value
+        for name, value in row.resolved.items()
+        if name not in row.settings and any(other.resolved.get(name, value) != value for other in others)
+    }
+    unknown = not row.resolved and any(other.resolved for other in others)
+    told = [_settings(row), pairs(apart), "the preset's settings of that day, not recorded" if unknown else ""]
+    return f"{row.entry} ({', '.join(filter(None, told))})"
 
 
 Group = Sequence[tuple[ResultRow, Evaluation]]
@@ -255,7 +264,7 @@ def _published_line(row: Published) -> Line:
 
 def _recipe(row: ResultRow) -> str:
     """What must be equal for two seeds to be the same entry."""
-    return json.dumps([row.model, dict(row.settings)], sort_keys=True, default=str)
+    return json.dumps([row.model, dict(row.settings), dict(row.resolved)], sort_keys=True, default=str)
 
 
 def _settings(row: ResultRow) -> str:

@@ -55,6 +55,9 @@ class ResultRow:
     """`done` or `failed`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the entry sets, as the command line spells it, e.g. `{"model.width": 32}`; of plugins class and digest."""
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    """All settings that shape the weights, those of the preset and of the data too; none in lines from before this was
+    kept."""
     reason: str | None = None
     """Why it failed, in one line."""
     kimg: float | None = None

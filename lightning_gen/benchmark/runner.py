@@ -185,6 +185,7 @@ def _result(
         entry=row.entry,
         model=row.settings.model,
         settings=_told(row),
+        resolved=_resolved(row),
         seed=row.seed,
         state=state,
         reason=reason,
@@ -208,14 +209,19 @@ def _split(suite: Suite, row: Row) -> str | None:
     return suite.split or row.settings.values["data"].get("split")
 
 
+def _resolved(row: Row) -> dict[str, Any]:
+    """Every setting that shapes the weights. Seeds that differ in one are no seeds of one entry."""
+    values = row.settings.values
+    groups = ("model", "data", "update", "augment")
+    shaping = {f"{group}.{key}": value for group in groups for key, value in values[group].items()}
+    return shaping | {"trainer.precision": values["trainer"]["precision"]}
+
+
 def _told(row: Row) -> dict[str, Any]:
     """What of the settings a reader of the table wants: what was asked for beyond the preset, as far as it shapes the
-    weights. Seeds that differ in it are no seeds of one entry."""
+    weights."""
     told: dict[str, Any] = {"preset": row.settings.preset} if row.settings.preset else {}
-    for name in sorted(row.settings.explicit):
-        group, _, key = name.partition(".")
-        if (group in ("model", "data", "update", "augment") and key) or name == "trainer.precision":
-            told[name] = row.settings.values[group][key]
+    told |= {name: value for name, value in _resolved(row).items() if name in row.settings.explicit}
     if row.settings.plugins:
         told["plugin"] = ", ".join(f"{plugin['class']} {plugin['digest']}" for plugin in row.settings.plugins)
     return told

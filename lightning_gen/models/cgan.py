@@ -70,6 +70,21 @@ class Discriminator(nn.Module):
         return self.logit(self.dropout(self.joint(hidden))).squeeze(1)
 
 
+QUICK: dict[str, Any] = {
+    "image_shape": (3, 32, 32),
+    "num_classes": 48,
+    "latent_dim": 16,
+    "width": 240,
+    "discriminator_width": 192,
+    "dropout": 0.0,
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "betas": (0.0, 0.99),
+    "penalty": 3.0,
+    "ema_halflife_kimg": 20.0,
+}
+
+
 class CGAN(GenerativeModule):
     """Class-conditional: the label joins the latents in the generator and the image in the discriminator.
 
@@ -98,23 +113,13 @@ class CGAN(GenerativeModule):
     paper = "Mirza & Osindero 2014, Conditional Generative Adversarial Nets, https://arxiv.org/abs/1411.1784"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (1, 28, 28), "num_classes": 10},
-        "quick": {
-            "image_shape": (3, 32, 32),
-            "num_classes": 48,
-            "latent_dim": 16,
-            "width": 240,
-            "discriminator_width": 192,
-            "dropout": 0.0,
-            "optimizer": "adam",
-            "lr": 1e-3,
-            "betas": (0.0, 0.99),
-            "penalty": 3.0,
-            "ema_halflife_kimg": 20.0,
-        },
+        "quick": QUICK,
+        "photographs": QUICK | {"latent_dim": 64},
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 100},
         "quick": {"kimg": 640, "data.batch_size": 32},
+        "photographs": {"kimg": 200, "data.batch_size": 32, "watch.action": "warn"},
     }
 
     def __init__(

@@ -44,6 +44,20 @@ def discriminator(image_shape: tuple[int, int, int], width: int, dropout: tuple[
     )
 
 
+QUICK: dict[str, Any] = {
+    "image_shape": (3, 32, 32),
+    "latent_dim": 16,
+    "width": 256,
+    "discriminator_width": 64,
+    "dropout": (0.0, 0.0),
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "betas": (0.0, 0.99),
+    "penalty": 10.0,
+    "ema_halflife_kimg": 20.0,
+}
+
+
 class GAN(GenerativeModule):
     """The first generative adversarial networks: fully connected, for images of any shape, and for points.
 
@@ -75,18 +89,8 @@ class GAN(GenerativeModule):
     paper = "Goodfellow et al. 2014, Generative Adversarial Networks, https://arxiv.org/abs/1406.2661"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (1, 28, 28)},
-        "quick": {
-            "image_shape": (3, 32, 32),
-            "latent_dim": 16,
-            "width": 256,
-            "discriminator_width": 64,
-            "dropout": (0.0, 0.0),
-            "optimizer": "adam",
-            "lr": 1e-3,
-            "betas": (0.0, 0.99),
-            "penalty": 10.0,
-            "ema_halflife_kimg": 20.0,
-        },
+        "quick": QUICK,
+        "photographs": QUICK | {"latent_dim": 64},
         "points": {
             "image_shape": (2, 1, 1),
             "latent_dim": 2,
@@ -101,6 +105,7 @@ class GAN(GenerativeModule):
         "paper": {"kimg": 15000, "data.batch_size": 100},
         # rates that fall leave specks, which the average no longer smooths
         "quick": {"kimg": 400, "data.batch_size": 32},
+        "photographs": {"kimg": 400, "data.batch_size": 32},
         "points": {"kimg": 2000, "data.batch_size": 512},
     }
 

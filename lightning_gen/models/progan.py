@@ -213,8 +213,7 @@ class ProGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 19000, "data.batch_size": 16},  # the budget is that of the first published code
         "quick": {"kimg": 200, "data.batch_size": 8, "update.lr_decay": 0.4},
-        # it begins with few kinds of pictures, which the watch would take for a collapse, and comes to more
-        "photographs": {"kimg": 70, "data.batch_size": 8, "update.lr_decay": 0.4, "watch.action": "warn"},
+        "photographs": {"kimg": 70, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     def __init__(

@@ -191,6 +191,21 @@ class Discriminator(nn.Module):
         return self.logit(x).squeeze(1)
 
 
+QUICK: dict[str, Any] = {
+    "image_shape": (3, 32, 32),
+    "latent_dim": 16,
+    "mapping_layers": 2,
+    "width": 64,
+    "width_base": 512,
+    "lr": 2e-2,
+    "penalty": 10.0,
+    "penalty_every": 4,
+    "path_penalty": 0.0,
+    "mixing": 0.0,
+    "ema_halflife_kimg": 4.0,
+}
+
+
 class StyleGAN2(GenerativeModule):
     """Style-based generator: a mapped latent modulates every convolution. Regularised by gradient and path length.
 
@@ -226,23 +241,13 @@ class StyleGAN2(GenerativeModule):
     recomputed = (StyledLayer, ResidualBlock)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 1024, 1024)},
-        "quick": {
-            "image_shape": (3, 32, 32),
-            "latent_dim": 16,
-            "mapping_layers": 2,
-            "width": 64,
-            "width_base": 512,
-            "lr": 2e-2,
-            "penalty": 10.0,
-            "penalty_every": 4,
-            "path_penalty": 0.0,
-            "mixing": 0.0,
-            "ema_halflife_kimg": 4.0,
-        },
+        "quick": QUICK,
+        "photographs": QUICK | {"penalty": 1.0},
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 25000, "data.batch_size": 32},
         "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "photographs": {"kimg": 48, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     mean_length: Tensor

@@ -17,6 +17,16 @@ from lightning_gen.layers import normal_weights, refined_generator, strided_disc
 from lightning_gen.losses import clip_weights, wasserstein_d, wasserstein_g
 from lightning_gen.module import GenerativeModule, StepOutput
 
+QUICK: dict[str, Any] = {
+    "image_shape": (3, 32, 32),
+    "latent_dim": 16,
+    "width": 32,
+    "refined": True,
+    "lr": 5e-4,
+    "critic_steps": 2,
+    "ema_halflife_kimg": 5.0,
+}
+
 
 class WGAN(GenerativeModule):
     """The critic estimates the earth mover's distance; its weights are clipped into a box to bound its slope.
@@ -44,19 +54,13 @@ class WGAN(GenerativeModule):
     paper = "Arjovsky et al. 2017, Wasserstein GAN, https://arxiv.org/abs/1701.07875"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 64, 64)},
-        "quick": {
-            "image_shape": (3, 32, 32),
-            "latent_dim": 16,
-            "width": 32,
-            "refined": True,
-            "lr": 5e-4,
-            "critic_steps": 2,
-            "ema_halflife_kimg": 5.0,
-        },
+        "quick": QUICK,
+        "photographs": QUICK | {"latent_dim": 64},
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 75000, "data.batch_size": 64},
         "quick": {"kimg": 300, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "photographs": {"kimg": 400, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
     def __init__(

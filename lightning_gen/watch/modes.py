@@ -8,7 +8,8 @@ them on the averaged model's samples and on a set of real images of the same siz
   images are to each other (the 1st percentile of their nearest-neighbour distances). Of a conditional model, nearest of
   another label: it begins with one picture for each label, and one preset (`cgan`) varied them after 130 of 200 kimg.
 - `class_spread`: classes in effective use, exp(entropy of the predicted classes of the samples), over the same of real
-  images by the same classifier.
+  images by the same classifier. The classifier knows other pictures than those of the data, so a low value that no
+  score confirms is only warned of: `progan` on photographs had 0.27 at 30 % of its budget and ended at 0.86.
 - `label_perplexity`: exp(entropy) of the labels in the training batches since the last record of it; 1 when all are
   the same. Only where the model is conditional and the data has at least two classes.
 """
@@ -18,7 +19,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from lightning_gen.watch.record import Record, Rule, Verdict, finite, keep, number, of_family
+from lightning_gen.watch.record import Record, Rule, Severity, Verdict, finite, keep, number, of_family
+from lightning_gen.watch.scores import EXCESS, FAMILIES, Best
 
 WARMUP = 4
 """Checks before the rule speaks: an untrained generator draws one image, whatever the latent."""
@@ -56,6 +58,7 @@ class ModeCollapse(Rule):
 
     name = "mode-collapse"
     reads = ("diversity", "duplicates", "class_spread", "recall", "coverage", "mode_coverage")
+    also = FAMILIES
     low: float = LOW
     duplicates: float = DUPLICATES
     fall: float = FALL
@@ -67,28 +70,43 @@ class ModeCollapse(Rule):
     below: dict[str, int] = field(default_factory=dict, init=False)
     began: dict[str, float] = field(default_factory=dict, init=False)
     """Where the stretch below a limit began."""
+    newest: dict[str, float] = field(default_factory=dict, init=False)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict, init=False)
 
     def judge(self, record: Record) -> Verdict | None:
-        """Each field by itself."""
-        verdict = None
+        """Each field by itself; what its last value says holds until the next one."""
+        Best.take_all(self.scores, record)
         for name in record.values:
             value = finite(record, name)
-            if value is None or record.at == 0 or not of_family(name, self.reads):
-                continue
-            self.seen[name] = self.seen.get(name, 0) + 1
-            recent = self.recent.setdefault(name, [])
-            keep(recent, value, 3)
-            if len(recent) == 3:
-                self.best[name] = max(self.best.get(name, value), statistics.median(recent))
-            reason = self._reason(name, value)
-            self.below[name] = self.below.get(name, 0) + 1 if reason else 0
-            if self.below[name] <= 1:
-                self.began[name] = value
-            lasting = self.below[name] >= self.in_a_row and self.seen[name] >= self.warmup + self.in_a_row
-            if reason and lasting and not self._recovering(name, value):
-                sentence = f"mode collapse: {reason}, for {self.below[name]} checks in a row"
-                verdict = verdict or self._say("stop", "collapsed", record, {name: value}, sentence, ADVICE)
-        return verdict
+            if value is not None and record.at > 0 and of_family(name, self.reads):
+                self._take(name, value)
+        verdicts = [self._verdict(record, name) for name in self.newest if self._lasts(name)]
+        return min(verdicts, key=lambda verdict: verdict.severity == "warn", default=None)
+
+    def _take(self, name: str, value: float) -> None:
+        self.newest[name] = value
+        self.seen[name] = self.seen.get(name, 0) + 1
+        recent = self.recent.setdefault(name, [])
+        keep(recent, value, 3)
+        if len(recent) == 3:
+            self.best[name] = max(self.best.get(name, value), statistics.median(recent))
+        self.below[name] = self.below.get(name, 0) + 1 if self._reason(name, value) else 0
+        if self.below[name] <= 1:
+            self.began[name] = value
+
+    def _lasts(self, name: str) -> bool:
+        lasting = self.below[name] >= self.in_a_row and self.seen[name] >= self.warmup + self.in_a_row
+        return lasting and not self._recovering(name, self.newest[name])
+
+    def _verdict(self, record: Record, name: str) -> Verdict:
+        value = self.newest[name]
+        severity: Severity = "stop"
+        sentence = f"mode collapse: {self._reason(name, value)}, for {self.below[name]} checks in a row"
+        if name == "class_spread" and self.scores and not Best.worsened(self.scores, EXCESS):
+            severity = "warn"
+            score, one = next(iter(self.scores.items()))
+            sentence += f"; {score} does not confirm it ({number(one['newest'])})"
+        return self._say(severity, "collapsed", record, {name: value}, sentence, ADVICE)
 
     def _recovering(self, name: str, value: float) -> bool:
         began = self.began[name]

@@ -53,6 +53,11 @@ class Best:
                 return name, one["newest"], one["best"]
         return None
 
+    @staticmethod
+    def worsened(scores: dict[str, dict[str, float]], factor: float) -> bool:
+        """Is a newest value above `factor` times its best or, as long as it has none, the value before?"""
+        return any(one["newest"] > factor * one.get("best", one.get("before", math.inf)) for one in scores.values())
+
 
 @dataclass
 class ScoreCollapse(Rule):

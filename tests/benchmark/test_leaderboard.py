@@ -123,6 +123,16 @@ def test_seeds_of_unlike_runs_are_not_averaged(change):
     assert [line.measured for line in board.tables[0].lines] == [1, 1]
 
 
+def test_seeds_whose_preset_was_changed_between_them_are_told_apart_by_what_changed():
+    rows = [row(seed=i, resolved={"model.lr": lr, "model.width": 8}) for i, lr in enumerate((0.1, 0.1, 0.2))]
+    lines = table(written([*rows, row(seed=3)]))
+    assert sorted((line["entry"], line["seeds"]) for line in lines) == [
+        ("dcgan (dcgan, model.width 32, model.lr 0.1)", "n=2"),
+        ("dcgan (dcgan, model.width 32, model.lr 0.2)", "n=1"),
+        ("dcgan (dcgan, model.width 32, the preset's settings of that day, not recorded)", "n=1"),
+    ]
+
+
 def test_samples_drawn_with_other_options_are_rows_of_their_own():
     truncated = dataclasses.replace(TINY, sampling={"truncation": 0.7})
     lines = table(written([row(evaluations=(evaluation(1.8), evaluation(1.5, passport=truncated)))]))

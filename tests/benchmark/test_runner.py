@@ -64,6 +64,15 @@ def test_a_suite_ends_with_a_leaderboard_of_its_rows(tmp_path: Path) -> None:
     assert averaged["final"]
     assert not averaged["raw"]
     assert row.curve[0]["images_seen"] == 0
+    assert (row.settings["model.width"], row.resolved["model.width"]) == (4, 4)
+    assert {
+        "model.lr",
+        "data.batch_size",
+        "update.lr_decay",
+        "augment.kind",
+        "trainer.precision",
+    } <= row.resolved.keys()
+    assert "model.lr" not in row.settings
     assert row.grid is not None
     assert (out / row.grid).is_file()
     assert "dcgan" in (out / "small.md").read_text()

@@ -222,6 +222,17 @@ def test_a_spread_beyond_that_of_real_images_is_no_level_to_fall_from() -> None:
     assert verdicts(stream(class_spread=[*[1.58] * 10, *[0.45] * 3]), ModeCollapse())
 
 
+def test_a_low_class_spread_that_no_score_confirms_is_only_warned_of() -> None:
+    """`progan` on photographs: few kinds of pictures early on, at a falling score."""
+    rule = ModeCollapse()
+    looks = [Record(1000 * (i + 1), {"class_spread": v}) for i, v in enumerate([*[0.8] * 8, *[0.25] * 6])]
+    scored = [Record(5500, {"fid/tiny": 4.5}), Record(14_500, {"fid/tiny": 3.5}), Record(15_500, {"fid/tiny": 6.0})]
+    said = [v for record in sorted([*looks, *scored], key=lambda r: r.at) if (v := rule.observe(record))]
+    assert [(v.severity, v.at) for v in said] == [("warn", 11_000), ("stop", 15_500)]
+    assert "fid/tiny does not confirm it (4.5)" in said[0].sentence
+    assert "confirm" not in said[1].sentence
+
+
 def test_a_recall_that_was_never_there_cannot_fall() -> None:
     assert verdicts(stream(recall__tiny=[0.05, 0.04, 0.06, 0.05, *[0.0] * 20])) == []
 
