@@ -58,6 +58,17 @@ def test_a_registered_model_keeps_the_contract(name: str, precision: Literal["32
     check_model(name, precision)
 
 
+IN_FP16 = ("dcgan", "stylegan2", "vae", "wgan-gp")
+"""One of each way to step: two optimizers, a lazy penalty, Lightning's own loop, a penalty in every update."""
+
+
+@pytest.mark.parametrize(
+    "name", [*IN_FP16, *(pytest.param(n, marks=pytest.mark.full) for n in registry.names("models") if n not in IN_FP16)]
+)
+def test_a_registered_model_keeps_the_contract_in_fp16_under_a_loss_scaler(name: str) -> None:
+    check_model(name, "16-mixed")
+
+
 def fitted(model: GenerativeModule, steps: int) -> list[StepOutput]:
     """What each training step put out."""
     outputs = _Outputs()
