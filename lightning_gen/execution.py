@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from lightning_gen.module import GenerativeModule
 
 
+BF16_UNITS = ("amx_bf16", "avx512_bf16")
+"""Of CPUs, as PyTorch calls them: on either the presets `quick` are faster in bf16, by a tenth to a half and more."""
+
+
 def fast_precision(accelerator: str) -> str:
-    """bf16 for the matrix products where the CPU has units for it (about twice as fast), else float32.
+    """bf16 for the matrix products where the CPU has units for it, else float32.
 
     Weights, optimizers, losses and sampling stay in float32 either way.
     """
     units: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16-mixed" if accelerator == "cpu" and units.get("amx_bf16") else "32-true"
+    return "bf16-mixed" if accelerator == "cpu" and any(map(units.get, BF16_UNITS)) else "32-true"
 
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -66,12 +67,22 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
 
 def blur(x: Tensor, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
     """Low-pass filter [1, 3, 3, 1] in both directions; three pixels are lost, two less for each one of `padding`."""
-    return F.conv2d(x, _filter(x, gain), padding=padding, stride=stride, groups=x.shape[1])
+    return _filtered(F.conv2d, x, padding, stride, gain)
 
 
 def enlarged(image: Tensor) -> Tensor:
     """(B, C, R, R) -> (B, C, 2R, 2R) with the same filter: zeros between the pixels, then low-pass."""
-    return F.conv_transpose2d(image, _filter(image, 4.0), stride=2, padding=1, groups=image.shape[1])
+    return _filtered(F.conv_transpose2d, image, padding=1, stride=2, gain=4.0)
+
+
+def _filtered(convolution: Callable[..., Tensor], x: Tensor, padding: int, stride: int, gain: float) -> Tensor:
+    filtered = partial(convolution, padding=padding, stride=stride, groups=x.shape[1])
+    if stride == 1 or x.device.type != "cpu":
+        return filtered(x, _filter(x, gain))
+    # the gradient of a strided filter in bfloat16 takes a CPU ten to thirty times as long as in float32
+    with torch.autocast("cpu", enabled=False):
+        whole = x.to(torch.promote_types(x.dtype, torch.float32))
+        return filtered(whole, _filter(whole, gain)).to(x.dtype)
 
 
 def _filter(x: Tensor, gain: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_gen import execution, experiment, registry, settings
 from lightning_gen.errors import UserError
+from lightning_gen.layers import blur, enlarged
 from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.module import GenerativeModule
 from lightning_gen.update import Update, UpdateOptions
@@ -180,6 +182,27 @@ def test_penalties_move_weights_under_bf16_as_they_do_in_float32(
         trained(tmp_path, model, *heavy, "--trainer.precision", precision, steps=1)
     half = len(gradients) // 2
     assert float(torch.cosine_similarity(gradients[0], gradients[half], dim=0)) > 0.97
+
+
+@pytest.mark.parametrize("unit", [None, "amx_bf16", "avx512_bf16"])
+def test_bf16_is_taken_on_cpus_that_have_units_for_it(unit: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = {"avx512_f": True, "amx_bf16": False, "avx512_bf16": False} | ({unit: True} if unit else {})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+    assert execution.fast_precision("cpu") == ("bf16-mixed" if unit else "32-true")
+    assert execution.fast_precision("cuda") == "32-true"
+
+
+@pytest.mark.parametrize("filtered", [partial(blur, padding=1, stride=2), enlarged])
+def test_strided_filters_are_in_float32_on_cpus_and_come_out_as_they_went_in(
+    filtered: Callable[[Tensor], Tensor],
+) -> None:
+    """Their gradient in bf16 takes a CPU ten to thirty times as long."""
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        whole, half = filtered(x), filtered(x.bfloat16())
+    assert (whole.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+    assert torch.equal(whole, filtered(x))
+    assert torch.equal(half, filtered(x.bfloat16().float()).bfloat16())
 
 
 def test_a_cast_is_made_once_in_a_block_and_forgotten_after_it() -> None:

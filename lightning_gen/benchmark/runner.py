@@ -245,15 +245,18 @@ def _history(run: Path) -> tuple[list[dict[str, float]], float, int]:
 
 
 def machine() -> str:
-    """What computes here, in a few words: GPU if there is one, else the number of cores."""
+    """What computes here, in a few words: GPU if there is one, else the number of cores and, if it is not float32, what
+    they compute in where nothing else is asked for."""
     import torch
+
+    from lightning_gen import execution
 
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return (
-        f"{cores} CPU core{'s' if cores > 1 else ''} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
-    )
+    kind = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    kind += ["bf16"] if execution.fast_precision("cpu") == "bf16-mixed" else []
+    return f"{cores} CPU core{'s' if cores > 1 else ''} ({', '.join(kind)})"
 
 
 def pending(suite: Suite, rows: Sequence[Row], done: Sequence[ResultRow], measures: Set[tuple[str, str]]) -> list[Row]:
@@ -327,6 +330,7 @@ def _measure(row: Row) -> float:
     settings = copy.deepcopy(row.settings)  # building a model settles it, and the row's fingerprint is of what it was
     values = settings.values
     source = experiment.build_source(settings)
+    accelerator = values["trainer"]["accelerator"] if torch.cuda.is_available() else "cpu"
     speeds = []
     for share in (0.1, 0.5, 0.9):
         torch.manual_seed(values["seed"])
@@ -336,8 +340,8 @@ def _measure(row: Row) -> float:
         data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"])
         watch = _StopWatch()
         options: dict[str, Any] = {
-            "accelerator": values["trainer"]["accelerator"] if torch.cuda.is_available() else "cpu",
-            "precision": values["trainer"]["precision"] or execution.fast_precision("cpu"),
+            "accelerator": accelerator,
+            "precision": values["trainer"]["precision"] or execution.fast_precision(accelerator),
         }
         with launch.quiet():
             trainer = pl.Trainer(
