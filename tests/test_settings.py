@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 from jsonargparse.typing import PositiveInt
 
 from lightning_gen import registry, settings
@@ -48,6 +49,18 @@ def test_photographs_have_a_preset_of_their_own_where_the_model_has_one() -> Non
     own = settings.resolve(["--model.width", "8"], model="progan", data="folder")
     assert own.preset is None
     assert "--preset photographs takes the small ones" in own.notes[0]
+
+
+FOR_PHOTOGRAPHS = [name for name in registry.names("models") if "photographs" in registry.load(name).presets]
+
+
+@pytest.mark.parametrize("name", FOR_PHOTOGRAPHS)
+def test_a_preset_for_photographs_is_a_whole_recipe_that_builds(name: str) -> None:
+    cls = registry.load(name)
+    assert {"kimg", "data.batch_size"} <= cls.recipes["photographs"].keys()
+    with torch.device("meta"):
+        assert cls(**cls.presets["photographs"]).image_shape == (3, 32, 32)
+    assert settings.resolve(model=name, data="folder").values["kimg"] == cls.recipes["photographs"]["kimg"]
 
 
 PLUGIN = """
