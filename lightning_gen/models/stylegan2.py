@@ -246,8 +246,8 @@ class StyleGAN2(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 25000, "data.batch_size": 32},
-        "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
-        "photographs": {"kimg": 48, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 240, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "photographs": {"kimg": 96, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
     mean_length: Tensor
