@@ -90,7 +90,8 @@ class GAN(GenerativeModule):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (1, 28, 28)},
         "quick": QUICK,
-        "photographs": QUICK | {"latent_dim": 64},
+        "photographs": QUICK
+        | {"latent_dim": 64, "lr": 2e-3, "betas": (0.5, 0.999), "penalty": 1.0, "ema_halflife_kimg": 5.0},
         "points": {
             "image_shape": (2, 1, 1),
             "latent_dim": 2,
@@ -105,7 +106,7 @@ class GAN(GenerativeModule):
         "paper": {"kimg": 15000, "data.batch_size": 100},
         # rates that fall leave specks, which the average no longer smooths
         "quick": {"kimg": 400, "data.batch_size": 32},
-        "photographs": {"kimg": 400, "data.batch_size": 32},
+        "photographs": {"kimg": 400, "data.batch_size": 64},
         "points": {"kimg": 2000, "data.batch_size": 512},
     }
 
