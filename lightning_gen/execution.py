@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 BF16_UNITS = ("amx_bf16", "avx512_bf16")
-"""Of CPUs, as PyTorch calls them: on either the presets `quick` are faster in bf16, by a tenth to a half and more."""
+"""Of CPUs, as PyTorch calls them: by one thread the presets `quick` are faster in bf16 on either, by a tenth to a half
+and more (`benchmarks/speed/README.md`)."""
 
 
 def fast_precision(accelerator: str) -> str:

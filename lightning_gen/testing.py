@@ -127,17 +127,17 @@ def _train(
     precision: Precision, model: GenerativeModule, until: int, save: Path, restore: Path | None = None
 ) -> _Outputs:
     outputs = _Outputs()
-    if precision == "16-mixed":  # named so, Lightning takes bf16 in its place on a CPU
-        half = MixedPrecision(precision, "cpu", GradScaler("cpu", init_scale=4.0))  # no step of these few is lost
+    half = precision == "16-mixed"  # which Lightning, asked for it by name, replaces by bf16 on a CPU
+    scaler = GradScaler("cpu", init_scale=4.0)  # so low that no step of these few is lost
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
-        precision=None if precision == "16-mixed" else precision,
+        precision=None if half else precision,
         max_epochs=-1,
         max_steps=until,
         logger=False,
         callbacks=[outputs],
-        plugins=[AtomicCheckpointIO(), *([half] if precision == "16-mixed" else [])],
+        plugins=[AtomicCheckpointIO(), *([MixedPrecision("16-mixed", "cpu", scaler)] if half else [])],
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

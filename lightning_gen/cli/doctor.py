@@ -129,7 +129,8 @@ def _speed() -> None:
         click.echo(f"  {way.name:24} {rate:8.0f}  {rate / plain:5.2f} times{mark}")
     if taken.precision == "bf16-mixed":
         click.echo(
-            "  bf16 is taken, as this processor has units for it (AMX, AVX512-BF16): --trainer.precision 32-true"
+            "  bf16 is taken, since this processor has units for it (AMX, AVX512-BF16); "
+            "--trainer.precision 32-true refuses it"
         )
     else:
         reason = (

@@ -164,8 +164,7 @@ class BigGAN(GenerativeModule):
     batch norm is not synchronised between processes; the averaged generator's half-life is at most a twentieth of the
     images seen; the epsilons of batch and spectral norm are PyTorch's, not 1e-4; the orthogonal regularisation takes
     the smaller Gram matrix of each weight, the one that can be the identity. The preset `quick` has R1 in the place of
-    spectral norm, under which the generator is slower to heed labels; `photographs`
-    has spectral norm.
+    spectral norm, under which the generator is slower to heed labels; `photographs` has it.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.

@@ -112,8 +112,7 @@ class ProjectionGAN(GenerativeModule):
     Differences from the paper: fake images take the labels of the real batch, so that both have the data's frequencies
     (the paper draws them uniformly), the generator's update takes as many images as the discriminator's, not twice as
     many, and real and fake images share one power iteration an update. The preset `quick` has R1 in the place of
-    spectral norm, under which the generator is slower to heed labels; `photographs`
-    has spectral norm.
+    spectral norm, under which the generator is slower to heed labels; `photographs` has it.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.

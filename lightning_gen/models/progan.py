@@ -179,8 +179,8 @@ class ProGAN(GenerativeModule):
     and raises the rate with the resolution), Adam's moments are kept when the networks grow, and the averaged
     generator's half-life is at most a twentieth of the images seen. The preset `quick` takes the loss that StyleGAN
     (Karras et al. 2019, section 2) has for its networks on FFHQ, as a step costs less, and batch norm in the generator,
-    as the paper's baseline has it (section 6.1): shapes come sooner. `photographs` is that with
-    a tenth of the penalty, in every update, and grows sooner.
+    as the paper's baseline has it (section 6.1): shapes come sooner. `photographs` is that with a
+    tenth of the penalty, in every update, and grows sooner.
 
     Args:
         image_shape: (channels, height, width); square, a power of two from 4 to 1024.

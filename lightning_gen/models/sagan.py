@@ -121,8 +121,7 @@ class SAGAN(GenerativeModule):
     Differences from the paper: fake images take the labels of the real batch, so that both have the data's frequencies,
     and real and fake images share one power iteration an update. The paper has 128 pixels only; at 32 the networks are
     those of SNGAN with attention at 16 pixels. The preset `quick` has R1 in the place of spectral norm, under which
-    the generator is slower to heed labels; `photographs`
-    has spectral norm.
+    the generator is slower to heed labels; `photographs` has spectral norm.
 
     Args:
         image_shape: (channels, height, width); square, 32, 64 or 128 pixels.

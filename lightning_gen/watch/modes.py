@@ -70,7 +70,6 @@ class ModeCollapse(Rule):
     below: dict[str, int] = field(default_factory=dict, init=False)
     began: dict[str, float] = field(default_factory=dict, init=False)
     """Where the stretch below a limit began."""
-    newest: dict[str, float] = field(default_factory=dict, init=False)
     scores: dict[str, dict[str, float]] = field(default_factory=dict, init=False)
 
     def judge(self, record: Record) -> Verdict | None:
@@ -80,11 +79,10 @@ class ModeCollapse(Rule):
             value = finite(record, name)
             if value is not None and record.at > 0 and of_family(name, self.reads):
                 self._take(name, value)
-        verdicts = [self._verdict(record, name) for name in self.newest if self._lasts(name)]
+        verdicts = [self._verdict(record, name) for name in self.recent if self._lasts(name)]
         return min(verdicts, key=lambda verdict: verdict.severity == "warn", default=None)
 
     def _take(self, name: str, value: float) -> None:
-        self.newest[name] = value
         self.seen[name] = self.seen.get(name, 0) + 1
         recent = self.recent.setdefault(name, [])
         keep(recent, value, 3)
@@ -96,10 +94,10 @@ class ModeCollapse(Rule):
 
     def _lasts(self, name: str) -> bool:
         lasting = self.below[name] >= self.in_a_row and self.seen[name] >= self.warmup + self.in_a_row
-        return lasting and not self._recovering(name, self.newest[name])
+        return lasting and not self._recovering(name, self.recent[name][-1])
 
     def _verdict(self, record: Record, name: str) -> Verdict:
-        value = self.newest[name]
+        value = self.recent[name][-1]
         severity: Severity = "stop"
         sentence = f"mode collapse: {self._reason(name, value)}, for {self.below[name]} checks in a row"
         if name == "class_spread" and self.scores and not Best.worsened(self.scores, EXCESS):
