@@ -56,11 +56,15 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     Karras et al. 2018, section 3, over groups as in its published networks; the last group may be smaller.
     """
     batch, _, height, width = x.shape
+    last = batch % group
     statistics = []
-    for members in x.float().split(group):
-        variance = (members - members.mean(dim=0)).square().mean(dim=0)  # `var` over few rows takes four times as long
-        deviation = (variance + 1e-8).sqrt().mean()
-        statistics.append(deviation.expand(len(members)))
+    for images, size in zip(x.float().split([batch - last, last]), (group, last), strict=True):
+        if len(images):
+            members = images.unflatten(0, (-1, size))
+            # `var` over few rows takes four times as long
+            variance = (members - members.mean(dim=1, keepdim=True)).square().mean(dim=1)
+            deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))
+            statistics.append(deviation.unsqueeze(1).expand(-1, size).flatten())
     statistic = torch.cat(statistics).to(x.dtype).view(batch, 1, 1, 1)
     return torch.cat([x, statistic.expand(batch, 1, height, width)], dim=1)
 

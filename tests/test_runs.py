@@ -66,6 +66,21 @@ def test_a_run_directory_has_what_the_documentation_says(run: Path) -> None:
     assert grids[-1].name == f"{160:012d}.png"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is found at once")
+def test_a_run_without_a_gpu_does_not_look_for_one_at_every_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as Lightning leaves it
+    looked = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: looked.append(1) or 0)
+    counts = []
+    for kimg in ("0.032", "0.32"):
+        looked.clear()
+        lgen("fit", *SMALL, "--kimg", kimg, "--logger", "none", "--out", str(tmp_path / kimg))
+        counts.append(len(looked))
+    assert counts[1] <= counts[0]
+
+
 def test_records_carry_the_clock_and_begin_with_the_untrained_model(run: Path) -> None:
     found = records.read(run / "metrics.jsonl")
     assert all({"images_seen", "step", "attempt"} <= record.keys() for record in found)
