@@ -15,7 +15,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,16 @@ def _check(part: Part) -> Verdict:
     after = _surroundings()
     if changed := [name for name in before if before[name] != after[name]]:
         return Verdict("broken", f"importing it changes {' and '.join(changed)}, for everybody else too")
+    for when, kit in _kits(part.kind).items():
+        verdict = _tried(kit, part)
+        if verdict.state != "ready":
+            return replace(verdict, reason=when + verdict.reason)
+    return Verdict("ready")
+
+
+def _tried(kit: Callable[[str], None], part: Part) -> Verdict:
     try:
-        _kit(part.kind)(part.name)
+        kit(part.name)
     except AssertionError as reason:
         return Verdict("broken", str(reason) or f"an assertion fails{_where(reason, part)}")
     except UserError as reason:
@@ -164,17 +173,19 @@ def _check(part: Part) -> Verdict:
 TASKS: dict[str, Callable[[Part], Verdict]] = {"load": _load, "check": _check}
 
 
-def _kit(kind: str) -> Callable[[str], None]:
+def _kits(kind: str) -> dict[str, Callable[[str], None]]:
+    """What is tried of a part, by what is said before the reason if it fails."""
     from lightning_gen import testing
 
+    if kind == "models":  # in both precisions that a run has on a CPU where none is asked for
+        return {"": testing.check_model, "in bf16-mixed: ": partial(testing.check_model, precision="bf16-mixed")}
     kits: dict[str, Callable[[str], None]] = {
-        "models": testing.check_model,
         "data": testing.check_data,
         "extractors": testing.check_extractor,
         "callbacks": testing.check_callback,
         "metrics": testing.check_metric,
     }
-    return kits[kind]
+    return {"": kits[kind]}
 
 
 def _where(reason: BaseException, part: Part) -> str:

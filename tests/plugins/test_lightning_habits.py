@@ -111,6 +111,18 @@ class Mine(GAN):
     recipes = {"quick": %s}
 """
 
+ONLY_FLOAT32 = """
+from lightning_gen.models.gan import GAN
+
+
+class Mine(GAN):
+    __doc__ = GAN.__doc__
+
+    def training_step(self, batch, batch_idx):
+        self.discriminator(batch["image"]).detach().numpy()  # which has no bf16
+        return super().training_step(batch, batch_idx)
+"""
+
 OF_THE_RECORD = OWN.replace("gap=", "step=")
 
 SMALL = ("--model.width", "2", "--data.size", "40", "--data.resolution", "8", "--data.batch_size", "20", "--logger",
@@ -186,3 +198,10 @@ def test_a_value_that_would_take_the_place_of_one_that_records_have_breaks_the_c
     Path("mine.py").write_text(OF_THE_RECORD)
     with registry.including(["mine.py:Mine"]), pytest.raises(AssertionError, match="'step', which every record has"):
         check_model("Mine")
+
+
+def test_the_check_of_a_model_that_only_float32_can_train_says_so() -> None:
+    Path("mine.py").write_text(ONLY_FLOAT32)
+    done = CliRunner().invoke(main, ["plugin", "check", "mine.py:Mine"])
+    assert done.exit_code == 2, done.output + repr(done.exception)
+    assert "FAILED   model Mine: in bf16-mixed: TypeError: Got unsupported ScalarType BFloat16" in done.output
