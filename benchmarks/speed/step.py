@@ -172,8 +172,13 @@ def require_equal(model: Any, loop: BareLoop) -> None:
 @contextmanager
 def registered(model: str, callback: pl.Callback) -> Iterator[None]:
     """The two parts that no distribution registers: the source `pixels` for `model`, and `callback` as `beside`."""
+
+    class Beside(pl.Callback):
+        def __new__(cls) -> Any:
+            return callback
+
     part, load = registry.part, registry.load
-    ours = {("pixels", "data"): pixels_for(model), ("beside", "callbacks"): lambda: callback}
+    ours: dict[tuple[str, str], type] = {("pixels", "data"): pixels_for(model), ("beside", "callbacks"): Beside}
     with (
         patch.object(registry, "part", lambda name, kind="models": ours.get((name, kind)) or part(name, kind)),
         patch.object(registry, "load", lambda name, kind="models": ours.get((name, kind)) or load(name, kind)),
