@@ -66,7 +66,8 @@ class ConditionalBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W) and the condition of each image, (B, ...), to the same shape."""
-        scale, shift = self.scale(condition)[:, :, None, None], self.shift(condition)[:, :, None, None]
+        # as precise as the maps: under autocast a float32 scale would lift them, and all up to the next layer, to it
+        scale, shift = (affine(condition)[:, :, None, None].to(x.dtype) for affine in (self.scale, self.shift))
         return self.norm(x) * (1 + scale) + shift
 
 
@@ -112,7 +113,8 @@ class SelfAttention(nn.Module):
         query, key, value = (maps.flatten(2) for maps in found)
         # written out: PyTorch's fused attention has no second derivative, which gradient penalties take
         weights = torch.softmax(query.mT @ key, dim=2)
-        return x + self.gamma * self.output((value @ weights.mT).unflatten(2, x.shape[2:]))
+        seen = (weights @ value.mT).mT  # as (value @ weights.mT), but channels last, which is the layout of x
+        return x + self.gamma * self.output(seen.unflatten(2, x.shape[2:]))
 
 
 class GeneratorBlock(nn.Module):
