@@ -65,7 +65,7 @@ class DCGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 15000, "data.batch_size": 128},
-        "quick": {"kimg": 150, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 240, "data.batch_size": 16, "update.lr_decay": 0.4},
     }
 
     def __init__(

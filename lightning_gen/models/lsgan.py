@@ -12,7 +12,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
-from lightning_gen.layers import normal_weights, normed
+from lightning_gen.layers import he_weights, normal_weights, normed
 from lightning_gen.losses import least_squares_d, least_squares_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -57,12 +57,13 @@ def discriminator(width: int, side: int, channels: int, batch_norm: bool) -> nn.
 
 QUICK: dict[str, Any] = {
     "image_shape": (3, 32, 32),
-    "latent_dim": 64,
+    "latent_dim": 16,
     "width": 16,
+    "discriminator_width": 16,
     "lr": 1e-3,
     "betas": (0.0, 0.99),
     "discriminator_norm": False,
-    "penalty": 1.0,
+    "penalty": 10.0,
     "ema_halflife_kimg": 5.0,
 }
 
@@ -77,7 +78,8 @@ class LSGAN(GenerativeModule):
     Args:
         image_shape: (channels, height, width); square, a multiple of 16 from 32 to 128 pixels.
         latent_dim: Length of the latent vector.
-        width: Feature maps of the layers nearest the image (64 in the paper); they double towards the others.
+        width: Feature maps of the generator's layer nearest the image (64 in the paper); they double towards others.
+        discriminator_width: The same for the discriminator.
         lr: Learning rate of both networks.
         betas: Adam's decay rates.
         critic_steps: Discriminator updates for each generator update.
@@ -91,12 +93,12 @@ class LSGAN(GenerativeModule):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"image_shape": (3, 112, 112)},
         "quick": QUICK,
-        "photographs": QUICK | {"penalty": 0.1},
+        "photographs": QUICK | {"latent_dim": 64, "penalty": 1.0},
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 30000, "data.batch_size": 64},
-        "quick": {"kimg": 240, "data.batch_size": 32, "update.lr_decay": 0.5},
-        "photographs": {"kimg": 240, "data.batch_size": 32, "update.lr_decay": 0.5},
+        "quick": {"kimg": 240, "data.batch_size": 16, "update.lr_decay": 0.5},
+        "photographs": {"kimg": 160, "data.batch_size": 16, "update.lr_decay": 0.5},
     }
 
     def __init__(
@@ -104,6 +106,7 @@ class LSGAN(GenerativeModule):
         image_shape: tuple[int, int, int] = (3, 64, 64),
         latent_dim: PositiveInt = 1024,
         width: PositiveInt = 64,
+        discriminator_width: PositiveInt = 64,
         lr: PositiveFloat = 1e-3,
         betas: tuple[Decay, Decay] = (0.5, 0.999),
         critic_steps: PositiveInt = 1,
@@ -121,8 +124,9 @@ class LSGAN(GenerativeModule):
         self.latent_dim = latent_dim
         self.critic_steps = critic_steps
         self.generator = generator(latent_dim, width, resolution // 16, channels)
-        self.discriminator = discriminator(width, resolution // 16, channels, discriminator_norm)
-        self.apply(normal_weights)
+        self.discriminator = discriminator(discriminator_width, resolution // 16, channels, discriminator_norm)
+        self.generator.apply(normal_weights)
+        self.discriminator.apply(normal_weights if discriminator_norm else he_weights)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -212,7 +212,7 @@ class ProGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 19000, "data.batch_size": 16},  # the budget is that of the first published code
-        "quick": {"kimg": 200, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 200, "data.batch_size": 16, "update.lr_decay": 0.4},
         "photographs": {"kimg": 70, "data.batch_size": 8, "update.lr_decay": 0.4},
     }
 
