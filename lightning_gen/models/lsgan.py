@@ -72,8 +72,8 @@ class LSGAN(GenerativeModule):
     """Least squares in place of cross-entropy: fakes on the right side are still drawn towards the real ones.
 
     Equation 9 (real 1, fake 0), as in the paper's experiments. Differences from the paper: latents are normal (the
-    paper does not say; the published code's are uniform). The preset `quick` leaves batch norm out of the discriminator,
-    whose weights then begin as He et al. 2015 have them, and adds R1, which the paper does not have.
+    paper does not say; the published code's are uniform). The preset `quick` leaves batch norm out of the
+    discriminator, whose weights then begin as He et al. 2015 have them, and adds R1, which the paper does not have.
 
     Args:
         image_shape: (channels, height, width); square, a multiple of 16 from 32 to 128 pixels.
