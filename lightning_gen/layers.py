@@ -185,6 +185,13 @@ def _dense(sizes: Sequence[int]) -> list[nn.Module]:
     return layers[:-1]
 
 
+def first_weights(network: nn.Module) -> None:
+    """Draw the weights of a convolutional network: `normal_weights` where it has batch norm, which sets signals right
+    that such small ones let fade, and `he_weights` where it has none."""
+    normalised = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules())
+    network.apply(normal_weights if normalised else he_weights)
+
+
 def normal_weights(layer: nn.Module) -> None:
     """Weights from N(0, 0.02) (Radford et al. 2016, section 4), biases 0; batch-norm scales around 1, as in its
     published code. For `network.apply`."""

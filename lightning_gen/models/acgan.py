@@ -11,7 +11,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError, without_labels
-from lightning_gen.layers import he_weights, normal_weights, normed
+from lightning_gen.layers import first_weights, normed
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -182,8 +182,8 @@ class ACGAN(GenerativeModule):
         self.discriminator = Discriminator(
             num_classes, discriminator_width, side, channels, dropout, activation_noise, discriminator_norm
         )
-        self.generator.apply(normal_weights)
-        self.discriminator.apply(normal_weights if discriminator_norm else he_weights)
+        first_weights(self.generator)
+        first_weights(self.discriminator)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -13,13 +13,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lightning_gen.errors import UserError
-from lightning_gen.layers import (
-    he_weights,
-    normal_weights,
-    refined_generator,
-    strided_discriminator,
-    strided_generator,
-)
+from lightning_gen.layers import first_weights, refined_generator, strided_discriminator, strided_generator
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -91,8 +85,8 @@ class DCGAN(GenerativeModule):
         doublings = int(math.log2(resolution)) - 2
         self.generator = (refined_generator if refined else strided_generator)(latent_dim, width, doublings, channels)
         self.discriminator = strided_discriminator(width, doublings, channels, discriminator_norm)
-        self.generator.apply(normal_weights)
-        self.discriminator.apply(normal_weights if discriminator_norm else he_weights)
+        first_weights(self.generator)
+        first_weights(self.discriminator)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_gen import noise
 from lightning_gen.errors import UserError
-from lightning_gen.layers import he_weights, normal_weights, normed
+from lightning_gen.layers import first_weights, normed
 from lightning_gen.losses import minimax_d, non_saturating_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -186,8 +186,8 @@ class InfoGAN(GenerativeModule):
         self.discriminator = Discriminator(
             discriminator_width, resolution // 4, channels, *codes, batch_norm=discriminator_norm
         )
-        self.generator.apply(normal_weights)
-        self.discriminator.apply(normal_weights if discriminator_norm else he_weights)
+        first_weights(self.generator)
+        first_weights(self.discriminator)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -12,7 +12,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
-from lightning_gen.layers import he_weights, normal_weights, normed
+from lightning_gen.layers import first_weights, normed
 from lightning_gen.losses import least_squares_d, least_squares_g, zero_centred_penalty
 from lightning_gen.module import Decay, GenerativeModule, StepOutput
 
@@ -125,8 +125,8 @@ class LSGAN(GenerativeModule):
         self.critic_steps = critic_steps
         self.generator = generator(latent_dim, width, resolution // 16, channels)
         self.discriminator = discriminator(discriminator_width, resolution // 16, channels, discriminator_norm)
-        self.generator.apply(normal_weights)
-        self.discriminator.apply(normal_weights if discriminator_norm else he_weights)
+        first_weights(self.generator)
+        first_weights(self.discriminator)
         self.average("generator", ema_halflife_kimg)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
