@@ -7,7 +7,7 @@ for every batch size (Karras et al. 2018, appendix A.1; the warm-up is that of t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,17 +30,31 @@ def decay(images: int, seen: int, halflife_kimg: float) -> float:
     return 0.5 ** (images / halflife) if halflife > 0 else 0.0
 
 
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
-    """Move the weights of `average` towards `network`: average = keep * average + (1 - keep) * network.
+class Follower:
+    """Moves `average` towards `network`, once for each call of `follow`.
 
-    Buffers (batch-norm statistics, counters) are copied: averaged statistics would belong to no set of weights.
+    The modules are looked up here: to find them takes longer than to move their weights. Their tensors are not, for a
+    model may assign a buffer anew.
     """
-    ours: list[Tensor] = list(average.parameters())
-    theirs: list[Tensor] = list(network.parameters())
-    torch._foreach_lerp_(ours, theirs, 1.0 - keep)
-    for mine, current in zip(average.buffers(), network.buffers(), strict=True):
-        mine.copy_(current)
+
+    def __init__(self, average: nn.Module, network: nn.Module):
+        self._average, self._network = list(average.modules()), list(network.modules())
+
+    @torch.no_grad()
+    def follow(self, keep: float) -> None:
+        """average = keep * average + (1 - keep) * network, of weights. Buffers (batch-norm statistics, counters) are
+        copied: averaged statistics would belong to no set of weights."""
+        ours, theirs = (_tensors(module._parameters for module in part) for part in (self._average, self._network))
+        torch._foreach_lerp_(ours, theirs, 1.0 - keep)
+        ours, theirs = (_tensors(module._buffers for module in part) for part in (self._average, self._network))
+        if ours:
+            torch._foreach_copy_(ours, theirs)
+
+
+def _tensors(groups: Iterable[Mapping[str, Tensor | None]]) -> list[Tensor]:
+    """Each tensor once, also where modules share it."""
+    found = {id(tensor): tensor for group in groups for tensor in group.values() if tensor is not None}
+    return list(found.values())
 
 
 class StandingStatistics:

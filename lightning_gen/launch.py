@@ -6,12 +6,14 @@ import logging
 import math
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen import checkpoints, execution
@@ -89,7 +91,20 @@ def _devices(values: dict[str, Any]) -> dict[str, Any]:
     several |= chosen.get("devices") == "auto" and torch.cuda.device_count() > 1
     if chosen.get("strategy", "auto") == "auto" and several:
         chosen["strategy"] = PerOptimizerDDP()
+    if chosen.get("profiler") is None:
+        chosen["profiler"] = Unprofiled()
     return chosen
+
+
+class Unprofiled(PassThroughProfiler):
+    """Nobody measures, and it costs nothing: Lightning enters one of these for each callback at each of its hooks, a
+    hundred times a step, and its own makes a generator each time."""
+
+    _nothing: ClassVar = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        """A context that does nothing."""
+        return self._nothing
 
 
 def _look_for_gpus_once() -> None:

@@ -163,6 +163,7 @@ class GenerativeModule(pl.LightningModule):
         self.rollbacks = 0
         """How often the run was rolled back: a new try must not draw the noise that led into the ditch."""
         self._halflives: dict[str, float] = {}
+        self._followers: dict[str, ema.Follower] = {}
         self._raw = False
         self._noise = torch.Generator()
         self._counted = False
@@ -264,8 +265,8 @@ class GenerativeModule(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measure and clip here: under fp16 the gradients have just been unscaled, earlier they have not."""
         if self._update is not None or self.automatic_optimization:
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            norm = nn.utils.get_total_norm(gradients)
+            gradients = _gradients(optimizer)
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
             if self.update_options.max_norm:
                 scale = (self.update_options.max_norm / (norm + 1e-6)).clamp(max=1.0)
                 torch._foreach_mul_(gradients, scale)
@@ -282,7 +283,8 @@ class GenerativeModule(pl.LightningModule):
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
 
     def _average_gradients(self, optimizer: Optimizer | LightningOptimizer) -> None:
-        self._average([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+        if self._world_size() > 1:
+            self._average(_gradients(optimizer))
 
     def _average(self, tensors: list[Tensor]) -> None:
         if self._world_size() > 1:
@@ -326,8 +328,9 @@ class GenerativeModule(pl.LightningModule):
             found = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
             self._average([statistic for statistic in found if statistic is not None])
         for name, halflife in self._halflives.items():
-            keep = ema.decay(images_seen, self.clock.images + images_seen, halflife)
-            ema.follow(getattr(self, f"{name}_ema"), getattr(self, name), keep)
+            if name not in self._followers:
+                self._followers[name] = ema.Follower(getattr(self, f"{name}_ema"), getattr(self, name))
+            self._followers[name].follow(ema.decay(images_seen, self.clock.images + images_seen, halflife))
         self.clock.advance(images_seen)
 
     # -- averages ------------------------------------------------------------------------------------------------
@@ -608,6 +611,10 @@ class GenerativeModule(pl.LightningModule):
         self.class_frequencies = state.get("class_frequencies", [])
         if self.augment:
             self.augment.strength = state.get("augment_strength", 0.0)
+
+
+def _gradients(optimizer: Optimizer | LightningOptimizer) -> list[Tensor]:
+    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 def _aligned_blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:

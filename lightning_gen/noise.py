@@ -37,11 +37,10 @@ def uniform(n: int, *shape: int, seed: int, start: int = 0) -> Tensor:
 
 def chance(positions: np.ndarray, seed: int) -> np.ndarray:
     """One uniform number in [0, 1) for each position, (B,) float64: the same splitmix64, vectorised."""
-    with np.errstate(over="ignore"):
-        state = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(mix(seed))
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state ^= state >> np.uint64(31)
+    state = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(mix(seed))
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
     return (state >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 

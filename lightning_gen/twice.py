@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -140,7 +140,7 @@ DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "output_padding": 0, "dilat
 
 def _each(value: Any, dimensions: int) -> list[int]:
     """A number for each dimension; one stands for all."""
-    given = [value] if isinstance(value, SupportsIndex) else list(value)
+    given = list(value) if isinstance(value, (tuple, list)) else [value]
     whole = [operator.index(number) for number in given]
     return whole * dimensions if len(whole) == 1 else whole
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn.utils.parametrize import cached
@@ -74,7 +75,10 @@ class Update:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss`; inside `parts`, of this part's share in the mean over all rows."""
-        self._module.manual_backward(loss if self._share == 1 else self._share * loss)
+        # outside of autocast, which has nothing to add: the operations of the way back take the precision of those they
+        # belong to, and each would ask whether it must be cast
+        with torch.autocast(loss.device.type, enabled=False):
+            self._module.manual_backward(loss if self._share == 1 else self._share * loss)
 
     def parts(self, *tensors: Tensor) -> Iterator[Any]:
         """The rows of a batch in as many parts as `accumulate` says, one after the other: a tensor, or a tuple of them.

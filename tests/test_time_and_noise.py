@@ -83,8 +83,9 @@ def test_the_average_has_the_same_half_life_at_every_batch_size(batch: int) -> N
     average = ema.averaged_copy(network)
     nn.init.zeros_(average.weight)
     nn.init.ones_(network.weight)
+    follower = ema.Follower(average, network)
     for _ in range(1000 // batch):
-        ema.follow(average, network, ema.decay(batch, seen, halflife_kimg=1.0))
+        follower.follow(ema.decay(batch, seen, halflife_kimg=1.0))
     assert average.weight.item() == pytest.approx(0.5, abs=1e-5)
 
 
@@ -92,10 +93,23 @@ def test_an_early_average_forgets_the_initial_weights() -> None:
     assert ema.decay(64, 64, halflife_kimg=10.0) < 1e-5
 
 
+def test_the_average_follows_shared_weights_once_and_buffers_that_were_assigned_anew() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.BatchNorm1d(2))
+    network[1].weight = network[0].weight
+    average = ema.averaged_copy(network)
+    follower = ema.Follower(average, network)
+    nn.init.zeros_(average[0].weight)
+    nn.init.ones_(network[0].weight)
+    network[2].running_mean = torch.full((2,), 7.0)
+    follower.follow(0.75)
+    assert torch.allclose(average[1].weight, torch.full((2, 2), 0.25))
+    assert torch.equal(average[2].running_mean, torch.full((2,), 7.0))
+
+
 def test_the_average_copies_buffers_and_takes_no_gradient() -> None:
     network = nn.BatchNorm1d(3)
     average = ema.averaged_copy(network)
     network(torch.randn(16, 3) + 5)
-    ema.follow(average, network, 0.9)
+    ema.Follower(average, network).follow(0.9)
     assert torch.equal(average.running_mean, network.running_mean)
     assert not any(p.requires_grad for p in average.parameters())

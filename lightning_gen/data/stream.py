@@ -45,20 +45,18 @@ class Stream(Sampler[Rows]):
 
     def __iter__(self) -> Iterator[Rows]:
         position = self.start
-        orders: dict[int, np.ndarray] = {}
+        epoch, order = -1, np.empty(0, np.int64)
         while True:
             positions = position + self._offsets
-            epochs = positions // self.length
-            for epoch in np.unique(epochs):
-                if int(epoch) not in orders:
-                    orders[int(epoch)] = np.random.default_rng([self.seed, int(epoch)]).permutation(self.length)
             indices = np.empty_like(positions)
-            for epoch in np.unique(epochs):
-                here = epochs == epoch
-                indices[here] = orders[int(epoch)][positions[here] % self.length]
+            first, last = int(positions[0]) // self.length, int(positions[-1]) // self.length  # offsets ascend
+            for here in range(first, last + 1):
+                if here != epoch:
+                    epoch, order = here, np.random.default_rng([self.seed, here]).permutation(self.length)
+                inside = ... if first == last else positions // self.length == here
+                indices[inside] = order[positions[inside] - here * self.length]
             yield Rows(indices, positions)
             position += self.batch_size * self.chunks
-            orders = {epoch: order for epoch, order in orders.items() if epoch >= position // self.length}
 
 
 class Augmented(Dataset[Batch]):
