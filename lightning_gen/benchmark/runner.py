@@ -321,42 +321,28 @@ STEPS = 6
 
 def _measure(row: Row) -> float:
     """Images per second, the harmonic mean over the budget."""
-    import pytorch_lightning as pl
     import torch
 
-    from lightning_gen import execution, experiment, launch
+    from lightning_gen import experiment, launch
     from lightning_gen.data.module import RunData
 
     settings = copy.deepcopy(row.settings)  # building a model settles it, and the row's fingerprint is of what it was
     values = settings.values
+    budget = round(values["kimg"] * 1000)
     source = experiment.build_source(settings)
-    accelerator = values["trainer"]["accelerator"] if torch.cuda.is_available() else "cpu"
     speeds = []
     for share in (0.1, 0.5, 0.9):
         torch.manual_seed(values["seed"])
         model = experiment.build_model(settings, source)
-        model.clock.budget = round(values["kimg"] * 1000)
-        model.clock.images = int(share * model.clock.budget)
+        model.clock.budget, model.clock.images = budget, round(share * budget)
         data = RunData(source, values["data"]["batch_size"], model.critic_steps, values["seed"])
-        watch = _StopWatch()
-        options: dict[str, Any] = {
-            "accelerator": accelerator,
-            "precision": values["trainer"]["precision"] or execution.fast_precision(accelerator),
+        short = {
+            "kimg": 2 * STEPS * data.images_per_step / 1000,
+            "trainer": values["trainer"] | {"devices": 1, "num_nodes": 1, "strategy": "auto"},
         }
+        watch = _StopWatch()
         with launch.quiet():
-            trainer = pl.Trainer(
-                **options,
-                devices=1,
-                max_epochs=-1,
-                max_steps=2 * STEPS,
-                logger=False,
-                callbacks=[watch],
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-            )
-            trainer.fit(model, datamodule=data)
+            launch.trainer(values | short, Path(), data, [watch]).fit(model, datamodule=data)
         speeds.append(STEPS * data.images_per_step / watch.seconds)
     return statistics.harmonic_mean(speeds)
 
