@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -50,12 +50,15 @@ class Two(GenerativeModule):
         return self.step_output(len(batch["image"]), loss_d=loss, loss_g=loss)
 
 
-def train(options: UpdateOptions, steps: int = 4) -> list[tuple[float, float]]:
-    model = Two()
+def train(
+    options: UpdateOptions, steps: int = 4, kind: type[Two] = Two, precision: str = "32-true"
+) -> list[tuple[float, float]]:
+    model = kind()
     model.update_options = options
     model.clock.budget = steps * 10
     trainer = pl.Trainer(
         accelerator="cpu",
+        precision=precision,
         max_epochs=-1,
         max_steps=steps,
         logger=False,
@@ -82,6 +85,37 @@ def test_a_warm_up_rises_from_nothing() -> None:
 def test_a_long_gradient_is_cut_to_the_largest_norm_and_reported_uncut() -> None:
     assert train(UpdateOptions(max_norm=2.0), 1) == [(pytest.approx(2.0), pytest.approx(1.0))]
     assert train(UpdateOptions(max_norm=20.0), 1) == [(pytest.approx(12.0), pytest.approx(6.0))]
+
+
+class _Noticing(torch.autograd.Function):
+    """Hands its input on, and notes on the way back whether autocast is on."""
+
+    on: ClassVar[list[bool]] = []
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+        _Noticing.on.append(torch.is_autocast_enabled("cpu"))
+        return slope
+
+
+class NoticingTwo(Two):
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
+        for optimizer, network in zip(self.optimizers(), (self.discriminator, self.generator), strict=True):
+            with self.update(optimizer) as step:
+                made = network(torch.ones(1, 4))
+                assert made.dtype == torch.bfloat16
+                step.backward(_Noticing.apply(made).sum())
+        return self.step_output(len(batch["image"]))
+
+
+def test_the_way_forth_is_in_bf16_and_the_way_back_is_outside_of_autocast() -> None:
+    _Noticing.on.clear()
+    train(UpdateOptions(), 1, NoticingTwo, "bf16-mixed")
+    assert _Noticing.on == [False, False]
 
 
 @given(st.floats(0, 1), st.floats(0, 50), st.integers(0, 100_000))
