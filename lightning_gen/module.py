@@ -266,7 +266,8 @@ class GenerativeModule(pl.LightningModule):
         """Measure and clip here: under fp16 the gradients have just been unscaled, earlier they have not."""
         if self._update is not None or self.automatic_optimization:
             gradients = _gradients(optimizer)
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            norms = torch._foreach_norm(gradients) if gradients else [torch.zeros((), device=self.device)]
+            norm = torch.linalg.vector_norm(torch.stack(list(norms)))
             if self.update_options.max_norm:
                 scale = (self.update_options.max_norm / (norm + 1e-6)).clamp(max=1.0)
                 torch._foreach_mul_(gradients, scale)
