@@ -143,7 +143,7 @@ class ACGAN(GenerativeModule):
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 5000, "data.batch_size": 100},
-        "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 200, "data.batch_size": 16, "update.lr_decay": 0.4},
     }
 
     def __init__(

@@ -101,11 +101,11 @@ class Discriminator(nn.Module):
 QUICK: dict[str, Any] = {
     "image_shape": (3, 32, 32),
     "latent_dim": 16,
-    "width": 8,
-    "discriminator_width": 8,
+    "width": 4,
+    "discriminator_width": 12,
     "lr": 2e-3,
     "discriminator_lr": 2e-3,
-    "class_rate": 5.0,
+    "class_rate": 2.0,
     "betas": (0.0, 0.99),
     "spectral_norm": False,
     "penalty": 1.0,
@@ -150,6 +150,7 @@ class SAGAN(GenerativeModule):
         "photographs": QUICK
         | {
             "latent_dim": 64,
+            "width": 8,
             "discriminator_width": 16,
             "lr": 4e-4,
             "discriminator_lr": 4e-4,
@@ -162,7 +163,7 @@ class SAGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 256000, "data.batch_size": 256},
         "paper-32": {"kimg": 6400, "data.batch_size": 64},
-        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
         "photographs": {"kimg": 60, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
