@@ -266,6 +266,7 @@ class GenerativeModule(pl.LightningModule):
         """Measure and clip here: under fp16 the gradients have just been unscaled, earlier they have not."""
         if self._update is not None or self.automatic_optimization:
             gradients = _gradients(optimizer)
+            # what `nn.utils.get_total_norm` does, which sorts by device first and takes twice as long
             norms = torch._foreach_norm(gradients) if gradients else [torch.zeros((), device=self.device)]
             norm = torch.linalg.vector_norm(torch.stack(list(norms)))
             if self.update_options.max_norm:
