@@ -266,7 +266,7 @@ class GenerativeModule(pl.LightningModule):
         """Measure and clip here: under fp16 the gradients have just been unscaled, earlier they have not."""
         if self._update is not None or self.automatic_optimization:
             gradients = _gradients(optimizer)
-            # what `nn.utils.get_total_norm` does, which sorts by device first and takes twice as long
+            # what `nn.utils.get_total_norm` does after it has sorted by device, in two thirds of its time
             norms = torch._foreach_norm(gradients) if gradients else [torch.zeros((), device=self.device)]
             norm = torch.linalg.vector_norm(torch.stack(list(norms)))
             if self.update_options.max_norm:
@@ -285,8 +285,7 @@ class GenerativeModule(pl.LightningModule):
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
 
     def _average_gradients(self, optimizer: Optimizer | LightningOptimizer) -> None:
-        if self._world_size() > 1:
-            self._average(_gradients(optimizer))
+        self._average(_gradients(optimizer))
 
     def _average(self, tensors: list[Tensor]) -> None:
         if self._world_size() > 1:
