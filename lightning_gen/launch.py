@@ -31,6 +31,7 @@ def is_first_process() -> bool:
 def trainer(values: dict[str, Any], out: Path, data: RunData, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer, without loggers: they write. It starts no process before `fit`."""
     _look_for_gpus_once()
+    execution.keep_freed_memory()
     try:
         made = pl.Trainer(
             **_devices(values),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -218,6 +222,35 @@ def test_a_cast_is_made_once_in_a_block_and_forgotten_after_it() -> None:
         assert float((x @ weight).sum().detach()) == 32
         assert not torch.is_autocast_cache_enabled()
     assert weight.grad is not None
+
+
+FREED = """
+import resource
+import numpy as np
+import lightning_gen.execution
+{prepare}
+faults = []
+for _ in range(8):
+    layers = [np.ones(1 << 19) for _ in range(16)]  # 4 MB each, as a step's activations
+    del layers
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[3])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is about glibc's allocator")
+def test_what_a_step_frees_is_kept_for_the_next_one() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+
+    def faults(prepare: str, **chosen: str) -> int:
+        command = [sys.executable, "-c", FREED.format(prepare=prepare)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment | chosen)
+        return int(done.stdout)
+
+    keep = "lightning_gen.execution.keep_freed_memory()"
+    kept = faults(keep)
+    assert 10 * kept < faults("")
+    assert 10 * kept < faults(keep, MALLOC_TRIM_THRESHOLD_="131072"), "who sets the allocator has chosen"
 
 
 def test_all_that_a_network_computes_is_in_the_layout_of_its_weights_whatever_the_images_are_in() -> None:

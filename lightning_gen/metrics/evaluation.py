@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_gen import registry
+from lightning_gen import execution, registry
 from lightning_gen.data.source import Source
 from lightning_gen.errors import UserError
 from lightning_gen.images import NotFinite
@@ -131,6 +131,7 @@ def evaluate(
         NotFinite: the model draws NaN or infinity, on whichever rank: there is no score of that.
         UserError: two metrics give a number the same name, or a stranger's gives no numbers or takes a name of ours.
     """
+    execution.keep_freed_memory()
     ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     sets = [FeatureSet(n, panel.needs) for panel in panels]
     starts = range(0, n, BLOCK)

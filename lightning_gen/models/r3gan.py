@@ -41,7 +41,7 @@ class BiasedActivation(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.bias.view(-1, 1, 1), 0.2)
+        return F.leaky_relu(x + self.bias.view(-1, 1, 1), 0.2, inplace=True)
 
 
 class ResidualBlock(nn.Sequential):
