@@ -118,7 +118,7 @@ def test_compiled_networks_learn_the_same_also_under_penalties(
         ("dcgan", "--update.recompute=true", "no blocks"),
         ("dcgan", "--update.accumulate=3", "does not divide"),
         ("infogan", "--data.batch_size=1", "2 or more in a process's batch"),
-        ("infogan", "--update.accumulate=8", "and in a part"),
+        ("infogan", "--update.accumulate=16", "and in a part"),
     ],
 )
 def test_what_a_model_cannot_do_is_said_before_anything_is_left(

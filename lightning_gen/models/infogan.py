@@ -142,13 +142,13 @@ class InfoGAN(GenerativeModule):
             "lr": 2e-3,
             "lr_generator": 2e-3,
             "betas": (0.0, 0.99),
-            "penalty": 1.0,
+            "penalty": 3.0,
             "ema_halflife_kimg": 5.0,
         },
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 640, "data.batch_size": 128},
-        "quick": {"kimg": 100, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 200, "data.batch_size": 16, "update.lr_decay": 0.4},
     }
 
     def __init__(
