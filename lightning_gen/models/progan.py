@@ -77,7 +77,7 @@ class GeneratorLayer(EqualizedConv2d):
         self.norm = norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(F.leaky_relu(super().forward(x), 0.2, inplace=True))
+        return self.norm(F.leaky_relu(super().forward(x), 0.2))
 
 
 class GeneratorBlock(nn.Sequential):
@@ -92,7 +92,7 @@ class DiscriminatorBlock(nn.ModuleList):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self:
-            x = F.leaky_relu(conv(x), 0.2, inplace=True)
+            x = F.leaky_relu(conv(x), 0.2)
         return F.avg_pool2d(x, 2)
 
 
@@ -116,7 +116,7 @@ class Generator(nn.Module):
         """Images at the resolution of `stage`; below alpha 1 blended with the enlarged image of the stage before."""
         latents = pixel_norm(latents)
         x = F.linear(latents, self.project.weight * self.project.scale).unflatten(1, (-1, 4, 4))
-        x = self.norm(F.leaky_relu(x + self.project.bias.view(1, -1, 1, 1), 0.2, inplace=True))
+        x = self.norm(F.leaky_relu(x + self.project.bias.view(1, -1, 1, 1), 0.2))
         before = x = self.first(x)
         for block in self.blocks[:stage]:
             before, x = x, block(x)
@@ -144,15 +144,15 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, stage: int, alpha: float, batches: int = 1) -> Tensor:
         """The mirror image of the generator, fade-in included. Of several batches, joined, each one's deviation is of
         its own images."""
-        x = F.leaky_relu(self.from_rgb[stage](images), 0.2, inplace=True)
+        x = F.leaky_relu(self.from_rgb[stage](images), 0.2)
         for depth in range(stage, 0, -1):
             x = self.blocks[depth - 1](x)
             if depth == stage and alpha < 1:
-                coarse = F.leaky_relu(self.from_rgb[stage - 1](F.avg_pool2d(images, 2)), 0.2, inplace=True)
+                coarse = F.leaky_relu(self.from_rgb[stage - 1](F.avg_pool2d(images, 2)), 0.2)
                 x = torch.lerp(coarse, x, alpha)
         x = torch.cat([minibatch_stddev(batch) for batch in x.chunk(batches)])
-        x = F.leaky_relu(self.last(x), 0.2, inplace=True)
-        x = F.leaky_relu(self.dense(x.flatten(1)), 0.2, inplace=True)
+        x = F.leaky_relu(self.last(x), 0.2)
+        x = F.leaky_relu(self.dense(x.flatten(1)), 0.2)
         return self.value(x).squeeze(1)
 
 
