@@ -138,8 +138,8 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         """No `condition` for a plain norm. The shortcut is enlarged last: the same numbers, a quarter of the work."""
-        h = self.conv1(twice(F.relu(self.norm1(x, *condition), inplace=True)))
-        h = self.conv2(F.relu(self.norm2(h, *condition), inplace=True))
+        h = self.conv1(twice(F.relu(self.norm1(x, *condition))))
+        h = self.conv2(F.relu(self.norm2(h, *condition)))
         return h + twice(self.shortcut(x))
 
 
@@ -176,7 +176,7 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The shortcut is pooled first: the same numbers as last, a quarter of the work."""
-        h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x)), inplace=True))
+        h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
         if self.halve:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         return h + self.shortcut(x)

@@ -41,7 +41,7 @@ class BiasedActivation(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.bias.view(-1, 1, 1), 0.2, inplace=True)
+        return F.leaky_relu(x + self.bias.view(-1, 1, 1), 0.2)
 
 
 class ResidualBlock(nn.Sequential):
