@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import importlib.metadata
 import os
@@ -301,9 +302,25 @@ def _import(found: Part) -> Any:
         return unpackaged.load(found.code)
     point = importlib.metadata.EntryPoint(found.name, found.target, f"lightning_gen.{found.kind}")
     if found.distribution == OURS:
-        return point.load()
+        with _unswept():
+            return point.load()
     with _tidy(found.kind):
         return point.load()
+
+
+@contextlib.contextmanager
+def _unswept() -> Iterator[None]:
+    """Around the import that brings torch and Lightning: half a million objects that stay, among which Python looks for
+    garbage again and again, for a quarter of the time. It does not look through them then, nor later."""
+    if "pytorch_lightning" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextlib.contextmanager
@@ -311,7 +328,8 @@ def _tidy(kind: str) -> Iterator[None]:
     """Inside a stranger's module is imported: what it prints is no result of `lgen`, and the warnings that it silences
     are silenced for nobody else."""
     # the host's own part of the import keeps the filters it sets
-    importlib.import_module(BASES[kind].rpartition(".")[0])
+    with _unswept():
+        importlib.import_module(BASES[kind].rpartition(".")[0])
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         yield
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -332,3 +333,25 @@ def test_what_an_interrupted_uninstall_leaves_behind_breaks_nobody_else(install:
     assert registry.load("dcgan").__name__ == "DCGAN"
     assert registry.load("progan").__name__ == "ProGAN"
     assert [part.distribution for part in registry.refused("progan")] == ["a broken installation"]
+
+
+SWEPT = """
+import gc
+{first}
+from lightning_gen import registry
+sweeps = gc.get_stats()[2]["collections"]
+registry.load("gan")
+print(gc.get_stats()[2]["collections"] - sweeps, gc.get_freeze_count(), gc.isenabled())
+"""
+
+
+def test_the_import_of_torch_is_not_searched_for_garbage_and_what_an_embedder_has_loaded_is_left_to_it():
+    def told(first: str) -> tuple[int, int, bool]:
+        command = [sys.executable, "-c", SWEPT.format(first=first)]
+        sweeps, frozen, on = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        return int(sweeps), int(frozen), on == "True"
+
+    sweeps, frozen, on = told("")
+    assert sweeps == 0 and frozen > 100_000 and on
+    assert told("import pytorch_lightning")[1:] == (0, True)
+    assert told("gc.disable()")[1:] == (0, False)
