@@ -149,7 +149,7 @@ class ProjectionGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 16000, "data.batch_size": 64, "update.lr_decay": 1.0},
         "paper-128": {"kimg": 576000, "data.batch_size": 256, "update.lr_decay": 0.11},
-        "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 200, "data.batch_size": 16, "update.lr_decay": 0.4},
         "photographs": {"kimg": 100, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
