@@ -140,8 +140,8 @@ QUICK: dict[str, Any] = {
     "image_shape": (3, 32, 32),
     "latent_dim": 16,
     "class_dim": 64,
-    "width": 8,
-    "discriminator_width": 8,
+    "width": 4,
+    "discriminator_width": 12,
     "lr": 2e-3,
     "discriminator_lr": 2e-3,
     "betas": (0.0, 0.99),
@@ -204,6 +204,7 @@ class BigGAN(GenerativeModule):
         "photographs": QUICK
         | {
             "latent_dim": 64,
+            "width": 8,
             "discriminator_width": 16,
             "lr": 4e-4,
             "discriminator_lr": 4e-4,
@@ -215,7 +216,7 @@ class BigGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 573000, "data.batch_size": 2048},
         "paper-32": {"kimg": 25000, "data.batch_size": 50},
-        "quick": {"kimg": 80, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 200, "data.batch_size": 16, "update.lr_decay": 0.4},
         "photographs": {"kimg": 60, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
