@@ -147,7 +147,7 @@ QUICK: dict[str, Any] = {
     "betas": (0.0, 0.99),
     "critic_steps": 1,
     "spectral_norm": False,
-    "penalty": 1.0,
+    "penalty": 3.0,
     "standing": 4,
     "ema_halflife_kimg": 5.0,
 }
