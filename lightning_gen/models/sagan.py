@@ -108,7 +108,7 @@ QUICK: dict[str, Any] = {
     "class_rate": 2.0,
     "betas": (0.0, 0.99),
     "spectral_norm": False,
-    "penalty": 1.0,
+    "penalty": 3.0,
     "ema_halflife_kimg": 5.0,
 }
 
@@ -163,7 +163,7 @@ class SAGAN(GenerativeModule):
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"kimg": 256000, "data.batch_size": 256},
         "paper-32": {"kimg": 6400, "data.batch_size": 64},
-        "quick": {"kimg": 120, "data.batch_size": 8, "update.lr_decay": 0.4},
+        "quick": {"kimg": 200, "data.batch_size": 16, "update.lr_decay": 0.4},
         "photographs": {"kimg": 60, "data.batch_size": 32, "update.lr_decay": 0.5},
     }
 
