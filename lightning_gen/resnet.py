@@ -111,8 +111,10 @@ class SelfAttention(nn.Module):
         """x + gamma * output(softmax(query key^T) value)."""
         found = (self.query(x), F.max_pool2d(self.key(x), 2), F.max_pool2d(self.value(x), 2))
         query, key, value = (maps.flatten(2) for maps in found)
-        # written out: PyTorch's fused attention has no second derivative, which gradient penalties take
-        weights = torch.softmax(query.mT @ key, dim=2)
+        # Written out: PyTorch's fused attention has no second derivative, which gradient penalties take. In float32: the
+        # softmax's is a difference of nearly equal numbers where attention is sharp, and bf16 leaves nothing of it right.
+        with torch.autocast(x.device.type, enabled=False):
+            weights = torch.softmax(query.mT.float() @ key.float(), dim=2)
         seen = (weights @ value.mT).mT  # as (value @ weights.mT), but channels last, which is the layout of x
         return x + self.gamma * self.output(seen.unflatten(2, x.shape[2:]))
 

@@ -241,6 +241,26 @@ def test_attention_is_the_formula_of_its_paper() -> None:
         torch.testing.assert_close(attention(x), x + 0.5 * attention.output(seen))
 
 
+def test_a_penalty_through_sharp_attention_has_the_same_gradient_in_bf16() -> None:
+    """A softmax in bf16 made it a thousand million times as large, and a run of sagan ended by that."""
+
+    def gradients(half: bool) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        attention, x = SelfAttention(24, glorot), torch.randn(4, 24, 16, 16, requires_grad=True)
+        with torch.no_grad():
+            attention.gamma += 0.1
+            for layer in (attention.query, attention.key):
+                layer.weight *= 1000  # each place looks at one other
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            (slope,) = torch.autograd.grad((attention(x) * torch.randn(4, 24, 16, 16)).sum(), x, create_graph=True)
+        slope.float().square().sum().backward()
+        return {name: weight.grad for name, weight in attention.named_parameters()}
+
+    exact, half = gradients(half=False), gradients(half=True)
+    for name in ("gamma", "value.weight", "output.weight"):
+        assert half[name].norm() == pytest.approx(exact[name].norm(), rel=0.1), name
+
+
 def test_the_class_tables_of_sagan_learn_faster_than_the_rest() -> None:
     model = small("sagan", lr=0.01, class_rate=3.0)
     _, optimizer = model.configure_optimizers()
