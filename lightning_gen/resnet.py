@@ -111,8 +111,8 @@ class SelfAttention(nn.Module):
         """x + gamma * output(softmax(query key^T) value)."""
         found = (self.query(x), F.max_pool2d(self.key(x), 2), F.max_pool2d(self.value(x), 2))
         query, key, value = (maps.flatten(2) for maps in found)
-        # Written out: PyTorch's fused attention has no second derivative, which gradient penalties take. In float32: the
-        # softmax's is a difference of nearly equal numbers where attention is sharp, and bf16 leaves nothing of it right.
+        # Written out: PyTorch's fused attention has no second derivative, which gradient penalties take. In float32:
+        # where attention is sharp, softmax's is a difference of nearly equal numbers, of which bf16 leaves nothing.
         with torch.autocast(x.device.type, enabled=False):
             weights = torch.softmax(query.mT.float() @ key.float(), dim=2)
         seen = (weights @ value.mT).mT  # as (value @ weights.mT), but channels last, which is the layout of x

@@ -212,7 +212,7 @@ class Result:
     """Median over the blocks."""
     bare_ms: float
     ratio: float
-    """Median of the pairs' own ratios: where a machine has two speeds, the medians of the two sides may be of one each."""
+    """Median of the pairs' own ratios: on a machine of two speeds the medians of the two sides may be of one each."""
     ratio_low: float
     """First quartile of the pairs' own ratios."""
     ratio_high: float
