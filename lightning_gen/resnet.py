@@ -113,8 +113,9 @@ class SelfAttention(nn.Module):
         query, key, value = (maps.flatten(2) for maps in found)
         # Written out: PyTorch's fused attention has no second derivative, which gradient penalties take. In float32:
         # where attention is sharp, softmax's is a difference of nearly equal numbers, of which bf16 leaves nothing.
+        precise = torch.promote_types(query.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            weights = torch.softmax(query.mT.float() @ key.float(), dim=2)
+            weights = torch.softmax(query.mT.to(precise) @ key.to(precise), dim=2).to(value.dtype)
         seen = (weights @ value.mT).mT  # as (value @ weights.mT), but channels last, which is the layout of x
         return x + self.gamma * self.output(seen.unflatten(2, x.shape[2:]))
 

@@ -241,6 +241,12 @@ def test_attention_is_the_formula_of_its_paper() -> None:
         torch.testing.assert_close(attention(x), x + 0.5 * attention.output(seen))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_attention_keeps_the_precision_of_its_images(dtype: torch.dtype) -> None:
+    attention, x = SelfAttention(16, glorot).to(dtype), torch.randn(2, 16, 8, 8, dtype=dtype)
+    assert attention(x).dtype == dtype
+
+
 def test_a_penalty_through_sharp_attention_has_the_same_gradient_in_bf16() -> None:
     """A softmax in bf16 made it a thousand million times as large, and a run of sagan ended by that."""
 
