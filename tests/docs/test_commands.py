@@ -108,6 +108,12 @@ def lgen(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output + ("" if done.exit_code < 4 and not done.exception else repr(done.exception))
 
 
+FOLDERS = (
+    "smiling", "serious", "DIR", "maps", "testA", "testB", "day", "night", "noisy", "faces/21-30", "faces/51-60"
+)  # fmt: skip
+"""Folders of twelve pictures that pages name."""
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages take for granted: pictures, and runs of theirs."""
@@ -116,10 +122,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         source = registry.make("shapes", "data", size=48)
         for i in range(48):
-            for folder in ("photos", "smiling", "serious", "DIR", "maps", "testA", "testB", "day", "night", "noisy"):
+            for folder in ("photos", *FOLDERS):
                 if i < 12 or folder == "photos":
                     path = Path(folder, f"{i:03}.png")
-                    path.parent.mkdir(exist_ok=True)
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(source.read([i])["image"][0].permute(1, 2, 0).numpy()).save(path)
         with zipfile.ZipFile("photos.zip", "w") as archive:
             for path in sorted(Path("photos").iterdir()):
