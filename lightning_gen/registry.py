@@ -311,8 +311,11 @@ def _import(found: Part) -> Any:
 @contextlib.contextmanager
 def _unswept() -> Iterator[None]:
     """Around the import that brings torch and Lightning: half a million objects that stay, among which Python looks for
-    garbage again and again, for a quarter of the time. It does not look through them then, nor later."""
-    if "pytorch_lightning" in sys.modules or not gc.isenabled():
+    garbage again and again, for a quarter of the time. It does not look through them then, nor later.
+
+    Not where torch is there before: what is frozen is never freed, and tensors of the caller's may be in it.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
         yield
         return
     gc.disable()

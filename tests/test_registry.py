@@ -345,7 +345,7 @@ print(gc.get_stats()[2]["collections"] - sweeps, gc.get_freeze_count(), gc.isena
 """
 
 
-def test_the_import_of_torch_is_not_searched_for_garbage_and_what_an_embedder_has_loaded_is_left_to_it():
+def test_the_import_of_torch_is_not_searched_for_garbage_and_what_an_embedder_has_loaded_is_left_to_it() -> None:
     def told(first: str) -> tuple[int, int, bool]:
         command = [sys.executable, "-c", SWEPT.format(first=first)]
         sweeps, frozen, on = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -354,5 +354,6 @@ def test_the_import_of_torch_is_not_searched_for_garbage_and_what_an_embedder_ha
     sweeps, frozen, on = told("")
     assert (sweeps, on) == (0, True)
     assert frozen > 100_000
+    assert told("import torch")[1:] == (0, True)
     assert told("import pytorch_lightning")[1:] == (0, True)
     assert told("gc.disable()")[1:] == (0, False)

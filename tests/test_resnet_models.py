@@ -248,7 +248,7 @@ def test_attention_keeps_the_precision_of_its_images(dtype: torch.dtype) -> None
 
 
 def test_a_penalty_through_sharp_attention_has_the_same_gradient_in_bf16() -> None:
-    """A softmax in bf16 made it a thousand million times as large, and a run of sagan ended by that."""
+    """A softmax in bf16 made it 1e10 times as large here, and ended a run of sagan."""
 
     def gradients(half: bool) -> dict[str, Tensor]:
         torch.manual_seed(0)
