@@ -44,11 +44,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.replace(unfinished, path)
             _sync_folder(path.parent)
         except (OSError, RuntimeError) as reason:
-            # torch's zip writer reports a full disk as a RuntimeError
             with suppress(OSError):
                 unfinished.unlink()
+            if (refused := _by_the_disk(reason)) is None:  # what signals raise comes at any moment, also at this one
+                raise
             kept = "; the previous one is intact" if path.exists() else ""
-            raise UserError(f"cannot write the checkpoint {path}: {_first_line(reason)}{kept}") from reason
+            raise UserError(f"cannot write the checkpoint {path}: {refused}{kept}") from reason
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint; tensors and plain values only."""
@@ -160,9 +161,9 @@ def roll_back(folder: Path, cut: float, place: Place = "healthy") -> int:
     state["rollbacks"] = max(state["rollbacks"], before["rollbacks"]) + 1
     state["lr_scale"] = min(state["lr_scale"], before["lr_scale"]) * cut
     for name, kept in content.get("callbacks", {}).items():
-        if "best" in kept:  # best.ckpt stays what it is: the new try has to beat it
+        if {"best", "of"} <= kept.keys():  # of the callback that wrote best.ckpt, which the new try has to beat
             known = latest["callbacks"].get(name, kept)
-            if kept.get("of") == known.get("of"):
+            if kept["of"] == known["of"]:
                 kept["best"] = min(kept["best"], known["best"])
             else:
                 kept.update(known)
@@ -211,6 +212,13 @@ def _unfit(path: Path, origin: dict[str, Any], reason: Exception) -> UserError:
         f"{path} was written by {origin['model']} of {origin['distribution']} {origin['version']} "
         f"and does not fit the one installed: {_first_line(reason)}"
     )
+
+
+def _by_the_disk(reason: BaseException | None) -> OSError | None:
+    """The disk's own error, which torch's zip writer covers with one of its bookkeeping."""
+    while reason is not None and not isinstance(reason, OSError):
+        reason = reason.__context__
+    return reason
 
 
 def _sync_folder(folder: Path) -> None:

@@ -132,7 +132,7 @@ def _attempt(
             if launch.is_first_process():
                 _introduce(settings, model, source, out, say)
             with interrupt:
-                attempt = records.next_attempt(out / "metrics.jsonl")
+                attempt = records.next_attempt(out)
                 trainer.loggers = [
                     records.RecordLogger(out, attempt),
                     *loggers.make(values["logger"], out, attempt, say),
@@ -154,16 +154,11 @@ def _attempt(
     scores = next((callback.latest for callback in callbacks if isinstance(callback, Metrics)), {})
     grid = grids[-1] if grids else None
     watch = next((callback for callback in callbacks if isinstance(callback, Watch)), None)
-    return Finished(
-        out,
-        model.clock.images,
-        scores,
-        grid,
-        interrupt.received,
-        saved,
-        watch.verdict if watch else None,
-        model.rollbacks,
-    )
+    verdict = watch.verdict if watch else None
+    # a signal beside the last scores has cost nothing; beside a verdict it decides whether another attempt begins
+    whole = verdict is None and model.clock.images >= model.clock.budget
+    interrupted = None if whole else interrupt.received
+    return Finished(out, model.clock.images, scores, grid, interrupted, saved, verdict, model.rollbacks)
 
 
 def build_source(settings: Settings) -> Source:

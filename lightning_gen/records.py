@@ -25,9 +25,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return jsonl.current(_parse(path))
 
 
-def next_attempt(path: Path) -> int:
-    """The number of the attempt that starts now: 0 for a new run."""
-    return 1 + max((record["attempt"] for record in _parse(path)), default=-1)
+def next_attempt(folder: Path) -> int:
+    """The number of the attempt that starts now in a run directory: 0 for a new run."""
+    written = [record for name in ("metrics.jsonl", "events.jsonl") for record in _parse(folder / name)]
+    return 1 + max((record["attempt"] for record in written), default=-1)
 
 
 class RecordLogger(Logger):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from lightning_gen import checkpoints
-from lightning_gen.callbacks.interrupt import SIGNALS, Interrupt, Stopped
+from lightning_gen.callbacks.interrupt import Interrupt, Stopped
+from lightning_gen.callbacks.metrics import Metrics
+from lightning_gen.cli import main
+from lightning_gen.signals import SIGNALS
 
 LONG = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
 LONG += [
@@ -31,8 +37,17 @@ LONG += [
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
+    """In a process group of its own, as a shell has it."""
     command = [sys.executable, "-m", "lightning_gen", "fit", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_images(process: subprocess.Popen[str], run: Path) -> None:
+    deadline = time.monotonic() + 120
+    while trained(run) < 100 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def trained(run: Path) -> int:
@@ -46,9 +61,7 @@ def trained(run: Path) -> int:
 def test_a_signal_saves_ends_with_130_and_the_run_goes_on_exactly(name: str, tmp_path: Path) -> None:
     run, straight = tmp_path / "run", tmp_path / "straight"
     process = start(*LONG, "--kimg", "1000", "--checkpoint.every_kimg", "500", "--out", str(run))
-    deadline = time.monotonic() + 120
-    while trained(run) < 100 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for_images(process, run)
     process.send_signal(getattr(signal, name))
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
@@ -72,13 +85,35 @@ def test_a_signal_saves_ends_with_130_and_the_run_goes_on_exactly(name: str, tmp
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     process = start(*LONG, "--kimg", "1000", "--out", str(tmp_path / "run"))
-    deadline = time.monotonic() + 120
-    while trained(tmp_path / "run") < 100 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for_images(process, tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode in (-signal.SIGTERM, 130)  # 130 where the batch ended between the two
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_to_all_of_its_processes_ends_a_run_with_workers_as_well(name: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(*LONG, "--kimg", "1000", "--data.workers", "2", "--out", str(run))
+    wait_for_images(process, run)
+    os.killpg(process.pid, getattr(signal, name))  # as a terminal does at Ctrl-C
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert f"stopped by {name}" in said
+    assert "checkpoint saved" in said
+    assert "Traceback" not in said
+    assert checkpoints.images_seen(checkpoints.read(run / "checkpoints" / "last.ckpt")) > 0
+    with pytest.raises(ProcessLookupError):  # no loader is left behind
+        os.killpg(process.pid, 0)
+
+
+def test_a_loader_ends_with_the_second_signal() -> None:
+    code = "import os, signal, time; from lightning_gen.signals import leave_to_the_run; leave_to_the_run(0);"
+    code += "os.kill(os.getpid(), signal.SIGINT); print('goes on', flush=True); os.kill(os.getpid(), signal.SIGTERM)"
+    ended = subprocess.run([sys.executable, "-c", f"{code}; time.sleep(60)"], capture_output=True, text=True)
+    assert ended.stdout == "goes on\n"
+    assert ended.returncode == -signal.SIGTERM
 
 
 SLOW = """
@@ -117,6 +152,25 @@ def test_a_signal_before_the_first_step_ends_with_130_and_says_that_nothing_was_
         said, _ = again.communicate(timeout=300)
         assert again.returncode == 0, said
         assert (run / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_signal_beside_the_last_scores_leaves_a_finished_run_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = Metrics.act
+
+    def act(self: Metrics, trainer: Any, module: Any) -> None:
+        if module.clock.images == module.clock.budget:
+            signal.raise_signal(signal.SIGTERM)
+        scored(self, trainer, module)
+
+    monkeypatch.setattr(Metrics, "act", act)
+    small = [*LONG[: LONG.index("--metrics.every_kimg")], "--samples.every_kimg", "0", "--logger", "none"]
+    small += ["--metrics.samples", "64"]
+    result = CliRunner().invoke(main, ["fit", *small, "--kimg", "0.032", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert "fid/tiny" in result.output
+    assert "stopped" not in result.output
 
 
 def test_outside_of_a_run_signals_are_whose_they_were() -> None:

@@ -23,10 +23,12 @@ def write(path: Path, *rows: tuple[int, int]) -> None:
 def test_records_are_read_back_in_order(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert records.read(path) == []
-    assert records.next_attempt(path) == 0
+    assert records.next_attempt(tmp_path) == 0
     write(path, (0, 0), (0, 10), (0, 10), (0, 20))
     assert [r["images_seen"] for r in records.read(path)] == [0, 10, 10, 20]
-    assert records.next_attempt(path) == 1
+    assert records.next_attempt(tmp_path) == 1
+    write(tmp_path / "events.jsonl", (1, 10))  # of an attempt that wrote no other record
+    assert records.next_attempt(tmp_path) == 2
 
 
 def test_what_a_later_attempt_did_again_is_superseded(tmp_path: Path) -> None:
@@ -74,6 +76,28 @@ def test_a_write_that_fails_leaves_the_previous_checkpoint_intact(
         checkpoints.AtomicCheckpointIO().save_checkpoint({**CONTENT, "more": 1}, last)
     assert last.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_disk_that_is_full_in_the_middle_is_named_and_not_what_the_writer_makes_of_it(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="limits of file sizes are Unix's")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write the checkpoint \S+: \[Errno 27\] File too large$"):
+            checkpoints.AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(10**6)}, tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_from_elsewhere_is_not_blamed_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loader_died(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr("torch.save", loader_died)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        checkpoints.AtomicCheckpointIO().save_checkpoint(CONTENT, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_in_words(tmp_path: Path) -> None:

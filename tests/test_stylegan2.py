@@ -238,3 +238,10 @@ def test_a_hundredth_of_adams_rate_is_the_papers_multiplier_on_the_weights() -> 
             (scale * weight * slope).pow(2).sum().backward()
             optimizer.step()
     torch.testing.assert_close(0.01 * theirs, ours)
+
+
+def test_a_length_that_overflowed_is_left_out_of_the_running_mean() -> None:
+    model = small()
+    for length in (2.0, float("inf"), float("nan")):
+        model.trail(model.mean_length, torch.tensor(length), 0.5)
+    assert model.mean_length.item() == 1.0

@@ -24,6 +24,7 @@ from lightning_gen.metrics.extractors import Features, Tiny
 from lightning_gen.metrics.variety import Yardstick
 from lightning_gen.models.dcgan import DCGAN
 from lightning_gen.models.progan import ProGAN
+from lightning_gen.module import ORIGIN
 from lightning_gen.watch import Verdict, way_back
 
 SMALL = ["--model", "dcgan", "--preset", "quick", "--model.width", "4", "--data.size", "96", "--data.batch_size", "16"]
@@ -122,6 +123,21 @@ def test_a_lost_score_goes_back_to_the_best_checkpoint(tmp_path: Path) -> None:
     state = checkpoints.read(folder / "last.ckpt")["state_dict"]["_extra_state"]
     assert (state["images_seen"], state["rollbacks"], state["lr_scale"]) == (best, 1, 0.3)
     assert checkpoints.roll_back(folder, 0.3) == 1280  # of another verdict: healthy, though it is older than a rollback
+
+
+def test_a_rollback_leaves_alone_what_other_callbacks_call_their_best(tmp_path: Path) -> None:
+    theirs = {"best": "cherry"}
+    ours = [{"best": best, "of": ["fid/tiny", 64]} for best in (3.0, 2.0)]
+    for name, own in zip(("healthy", "last"), ours, strict=True):
+        content = {
+            ORIGIN: {},
+            "state_dict": {"_extra_state": {"images_seen": 16, "rollbacks": 0, "lr_scale": 1.0}},
+            "callbacks": {"Taster": theirs, "Checkpoint": own},
+        }
+        checkpoints.AtomicCheckpointIO().save_checkpoint(content, tmp_path / "checkpoints" / f"{name}.ckpt")
+    assert checkpoints.roll_back(tmp_path / "checkpoints", 0.3) == 16
+    kept = checkpoints.read(tmp_path / "checkpoints" / "last.ckpt")["callbacks"]
+    assert kept == {"Taster": theirs, "Checkpoint": ours[1]}
 
 
 def test_a_run_lost_in_its_first_half_begins_anew(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""SIGUSR1 is what SLURM sends before it takes a machine away, where a job asks for it (`--signal=USR1@90`)."""
+from lightning_gen.signals import SIGNALS
 
 EVERY = 8
 """Of several processes each may be the one that was told; they ask each other only at every eighth step."""

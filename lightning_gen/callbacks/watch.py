@@ -119,7 +119,7 @@ class Watch(Timed):
             shares = self._labels.double() / self._labels.sum()
             measured["label_perplexity"] = float(torch.special.entr(shares).sum().exp())
             self._labels = None
-        if measured:  # `lgen watch` judges by the records alone, and is to say the same
+        if measured:  # `lgen watch` judges by the records alone, and is to know of it
             record(trainer, module, measured)
         verdicts = self.rules.observe(watch.Record(module.clock.images, values | measured))
         if not self.introduced and module.clock.images > 0:

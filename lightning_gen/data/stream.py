@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lightning_gen import noise
+from lightning_gen import noise, signals
 from lightning_gen.data.source import Batch, Source
 
 
@@ -79,5 +79,6 @@ def loader(source: Source, stream: Stream, *, workers: int = 0, pin_memory: bool
         num_workers=workers,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        worker_init_fn=signals.leave_to_the_run,
         generator=torch.Generator(),  # its base seed must not be drawn from the global stream
     )

@@ -372,8 +372,10 @@ class StyleGAN2(GenerativeModule):
         return (lengths - self.mean_length).square().mean()
 
     def trail(self, running: Tensor, now: Tensor, keep: float) -> None:
-        """Move a running mean towards the mean over all ranks; it keeps `keep` in an update, in however many parts."""
-        running.lerp_(self.mean_over_ranks(now), 1 - keep ** (1 / self.update_options.accumulate))
+        """Move a running mean towards the mean over all ranks; it keeps `keep` in an update, in however many parts.
+        What overflowed in fp16, whose update is not made, is left out: the mean would never be a number again."""
+        now = self.mean_over_ranks(now)
+        running.lerp_(torch.where(now.isfinite(), now, running), 1 - keep ** (1 / self.update_options.accumulate))
 
     def generate(
         self, latents: Tensor, condition: dict[str, Any] | None = None, truncation: NonNegativeFloat = 1.0

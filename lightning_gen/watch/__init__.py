@@ -1,6 +1,7 @@
 """The health of a run, judged by pure functions over the stream of its own numbers; no torch, no Lightning.
 
-Live, a callback hands each record to `Watch.observe`; offline, `lgen watch` replays a log. Both say the same.
+Live, a callback hands each record to `Watch.observe`; offline, `lgen watch` replays a log by the same rules. A run's
+log holds by default every fifth of the checks that were made live, so a loss may be noticed somewhat later in it.
 """
 
 from lightning_gen.watch.record import Record, Rule, Severity, Verdict
