@@ -26,6 +26,10 @@ class Report(Timed):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """There is nothing to show yet."""
 
+    def due(self, trainer: pl.Trainer, module: GenerativeModule) -> bool:
+        """The page of the end is `on_train_end`'s."""
+        return super().due(trainer, module) and trainer.global_step < trainer.max_steps
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Also where a signal or the watch ended the run."""
         assert isinstance(pl_module, GenerativeModule)
