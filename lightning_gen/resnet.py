@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 Make = Callable[..., Any]
 """`make(layer, gain=1.0)`: the layer, initialised, and normalised where the model does so."""
@@ -30,6 +30,26 @@ def glorot(layer: Any, gain: float = 1.0) -> Any:
 def spectral_glorot(layer: Any, gain: float = 1.0) -> Any:
     """As `glorot`, and the weight is divided by its largest singular value. Miyato et al. 2018, equation 8."""
     return parametrizations.spectral_norm(glorot(layer, gain))
+
+
+class Gain(nn.Module):
+    """A learned factor of a weight that was divided by its largest singular value: Miyato et al. 2018, appendix E."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Any shape, to the same."""
+        return weight * self.gain
+
+
+def gained_glorot(layer: Any, gain: float = 1.0) -> Any:
+    """As `spectral_glorot`, with a factor in front that is learned, from 1: not the weights' size but their direction
+    is normalised, and a penalty has to bound the slope."""
+    layer = spectral_glorot(layer, gain)
+    parametrize.register_parametrization(layer, "weight", Gain())
+    return layer
 
 
 def orthogonal(layer: Any, gain: float = 1.0) -> Any:

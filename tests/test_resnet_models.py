@@ -20,6 +20,7 @@ from lightning_gen.module import GenerativeModule
 from lightning_gen.resnet import (
     ConditionalBatchNorm2d,
     DiscriminatorBlock,
+    Gain,
     GeneratorBlock,
     SelfAttention,
     class_norm,
@@ -183,6 +184,21 @@ def test_spectral_norm_holds_every_layer_at_one_while_weights_move(name: str) ->
 @pytest.mark.parametrize(("name", "normalised"), [("sngan", False), ("cgan-projection", False), ("sagan", True)])
 def test_the_generator_is_normalised_where_the_paper_does_so(name: str, normalised: bool) -> None:
     assert bool(singular_values(small(name, **NORMALISED[name]).generator)) == normalised
+
+
+def test_learned_gains_are_the_largest_singular_values_of_their_weights() -> None:
+    """Miyato et al. 2018, appendix E."""
+    model = small("sngan", learned_gains=True, penalty=1.0)
+    gains = [module.gain for module in model.discriminator.modules() if isinstance(module, Gain)]
+    assert len(gains) == len(singular_values(model.discriminator))
+    with torch.no_grad():
+        for number, gain in enumerate(gains, start=2):
+            gain.fill_(number)
+    assert singular_values(model.discriminator) == pytest.approx([*range(2, len(gains) + 2)], rel=0.05)
+    optimizer = torch.optim.SGD(gains, 1.0)
+    model.discriminator(torch.randn(4, 3, 32, 32)).mean().backward()
+    optimizer.step()
+    assert all(gain.item() != number for number, gain in enumerate(gains, start=2))
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)

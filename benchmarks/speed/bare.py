@@ -150,15 +150,14 @@ class Game(BareLoop):
     def loss_g(self, logits_fake: Tensor) -> Tensor: ...
 
 
-class DCGAN(Game):
-    def generated(self, n: int) -> Tensor:
-        return self.generator(self.randn(n, self.latent_dim, 1, 1))
+class Penalised(Game):
+    """With R1."""
 
     def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
         weight = self.penalty()
         real.requires_grad_(weight > 0)
         logits_real, logits_fake = self.judged_both(real, fake)
-        loss = losses.minimax_d(logits_real, logits_fake)
+        loss = self.told_apart(logits_real, logits_fake)
         return loss + weight * losses.zero_centred_penalty(logits_real, real) if weight > 0 else loss
 
     def judged_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,13 +167,25 @@ class DCGAN(Game):
         """The weight of R1 in this update."""
         return float(self.settings.penalty)
 
+    @abstractmethod
+    def told_apart(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        """The discriminator's loss but for R1."""
+
+
+class DCGAN(Penalised):
+    def generated(self, n: int) -> Tensor:
+        return self.generator(self.randn(n, self.latent_dim, 1, 1))
+
+    def told_apart(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return losses.minimax_d(logits_real, logits_fake)
+
     def loss_g(self, logits_fake: Tensor) -> Tensor:
         return losses.non_saturating_g(logits_fake)
 
 
-class SNGAN(Game):
-    def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
-        return losses.hinge_d(self.judged(real), self.judged(fake))
+class SNGAN(Penalised):
+    def told_apart(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return losses.hinge_d(logits_real, logits_fake)
 
     def loss_g(self, logits_fake: Tensor) -> Tensor:
         return losses.hinge_g(logits_fake)

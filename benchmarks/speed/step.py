@@ -45,7 +45,6 @@ CASES = {
 }
 
 OFF = ("--metrics.every_kimg", "0", "--samples.every_kimg", "0", "--checkpoint.every_kimg", "0")
-PLAIN = ("--augment.kind", "none")  # the bare loops augment nothing, where the preset of sngan does
 
 TINY = ("--model.width", "2", "--model.latent_dim", "4", "--data.batch_size", "2")
 """Layers, parameters and buffers keep their number, on which the framework's work depends; the arithmetic is gone."""
@@ -231,7 +230,7 @@ def measure(case: str, rounds: int, block: int, clock: str, tiny: bool, warm_up:
         arguments += TINY
     callback = Interleave(model, block, rounds, warm_up, clock)
     with tempfile.TemporaryDirectory() as folder, registered(model, callback):
-        chosen = settings.resolve([*OFF, *PLAIN, *arguments], model=model, data="pixels", preset=preset)
+        chosen = settings.resolve([*OFF, *arguments], model=model, data="pixels", preset=preset)
         chosen.values["callbacks"].append("beside")
         chosen.values["beside"] = {}
         # long enough for all rounds, without a change of the intervals that follow from the usual budget

@@ -36,7 +36,7 @@ NOT_RUN = {
 }
 """Part of a command: why the tests below only read it."""
 
-EXPECTED = {"--model.lr 0.1": 3, "doctor --data": 1}
+EXPECTED = {"--model.lr 0.2": 3, "doctor --data": 1}
 """Exit codes: of a run that is there to be stopped, and of a set of 48 images, too few for a score."""
 
 RUN_IS_OF = {"docs/image-to-image.md": "cyclegan"}
