@@ -46,7 +46,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as reason:
             with suppress(OSError):
                 unfinished.unlink()
-            if (refused := _by_the_disk(reason)) is None:  # what signals raise comes at any moment, also at this one
+            if (refused := _by_the_disk(reason)) is None:  # PyTorch says so at any moment that a loader has died
                 raise
             kept = "; the previous one is intact" if path.exists() else ""
             raise UserError(f"cannot write the checkpoint {path}: {refused}{kept}") from reason
